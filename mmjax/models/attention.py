@@ -1,0 +1,125 @@
+"""Multi-head attention, through `jax.nn.dot_product_attention`."""
+
+import contextlib
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from mmjax.models.layers import NormKind, make_dense, make_norm
+from mmjax.models.positions import rotate
+
+Implementation = Literal["auto", "xla", "cudnn"]
+
+
+class Attention(nn.Module):
+    """Self- or cross-attention.
+
+    A query that may read no key (a fully masked row) gets zeros, and passes zeros back, instead of NaN.
+    The weights `[b, heads, n, m]` are sown as `intermediates/weights` when that collection is asked for.
+
+    Attributes:
+      heads: their number; the width divides by it.
+      causal: a query reads no key after its own place.
+      qk_norm: norms queries and keys per head (Dehghani et al. 2023), which keeps logits bounded in large models.
+      implementation: "auto" takes cuDNN's fused kernel where it can run, else XLA.
+    """
+
+    heads: int
+    causal: bool = False
+    qkv_bias: bool = True
+    bias: bool = True
+    qk_norm: bool = False
+    norm: NormKind = "layer"
+    epsilon: float = 1e-6
+    implementation: Implementation = "auto"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        context: Float[Array, "b m d"] | None = None,
+        mask: Bool[Array, "b m"] | None = None,
+        angles: Float[Array, "b n half"] | None = None,
+    ) -> Float[Array, "b n d"]:
+        """Reads `context` (default: `x` itself) where `mask` is True; `angles` rotate queries and keys by place."""
+        width = x.shape[-1]
+        if width % self.heads:
+            raise ValueError(f"width {width} does not divide into {self.heads} heads")
+        context = x if context is None else context
+        query, key, value = self._project(x, "query"), self._project(context, "key"), self._project(context, "value")
+        if self.qk_norm:
+            query = make_norm(self.norm, self.epsilon, name="query_norm")(query).astype(self.dtype)
+            key = make_norm(self.norm, self.epsilon, name="key_norm")(key).astype(self.dtype)
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "weights", attention_weights(query, key, mask, self.causal))
+        out = attend(query, key, value, mask, self.causal, self.implementation)
+        return make_dense(width, self.dtype, self.bias, name="out")(out.reshape(x.shape))
+
+    def _project(self, x: jax.Array, name: str) -> jax.Array:
+        """`[b, n, d]` to `[b, n, heads, d / heads]`."""
+        flat = make_dense(x.shape[-1], self.dtype, self.qkv_bias, name=name)(x)
+        return flat.reshape(*x.shape[:-1], self.heads, -1)
+
+
+def attend(
+    query: Float[Array, "b n heads dim"],
+    key: Float[Array, "b m heads dim"],
+    value: Float[Array, "b m heads dim"],
+    mask: Bool[Array, "b m"] | None = None,
+    causal: bool = False,
+    implementation: Implementation = "auto",
+) -> Float[Array, "b n heads dim"]:
+    """Softmax attention in the arrays' dtype with the softmax in float32; zeros for a query that may read no key."""
+    chosen = choose(implementation, query, mask)
+    exact = query.dtype == jnp.float32 and chosen == "xla"
+    # The function takes no precision; its forward and its transposed matmuls both follow this context.
+    with jax.default_matmul_precision("highest") if exact else contextlib.nullcontext():
+        out = jax.nn.dot_product_attention(
+            query,
+            key,
+            value,
+            mask=None if mask is None else mask[:, None, None, :],
+            is_causal=causal,
+            implementation=chosen,
+        )
+    return out if mask is None else jnp.where(_reads_any(mask, query.shape[1], causal)[..., None, None], out, 0)
+
+
+def choose(
+    implementation: Implementation, query: Float[Array, "b n heads dim"], mask: Bool[Array, "b m"] | None
+) -> Literal["xla", "cudnn"]:
+    """What "auto" means here: cuDNN on a GPU, for the 16-bit types and head sizes that its kernel takes."""
+    if implementation != "auto":
+        return implementation
+    fits = query.dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
+    # A mask travels as a bias, whose gradient kernel wants even lengths.
+    even = mask is None or (query.shape[1] % 2 == 0 and mask.shape[1] % 2 == 0)
+    return "cudnn" if jax.default_backend() == "gpu" and fits and even else "xla"
+
+
+def attention_weights(
+    query: Float[Array, "b n heads dim"],
+    key: Float[Array, "b m heads dim"],
+    mask: Bool[Array, "b m"] | None = None,
+    causal: bool = False,
+) -> Float[Array, "b heads n m"]:
+    """The weights by which `attend` averages values, in float32. A row sums to 1, or to 0 if it reads nothing."""
+    logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32) / query.shape[-1] ** 0.5
+    allowed = jnp.ones(logits.shape[-2:], bool)
+    allowed = (jnp.tril(allowed) if causal else allowed)[None, None]
+    if mask is not None:
+        allowed = allowed & mask[:, None, None, :]
+    return jax.nn.softmax(logits, where=allowed, axis=-1)
+
+
+def _reads_any(mask: Bool[Array, "b m"], queries: int, causal: bool) -> Bool[Array, "b n"]:
+    """Whether each query has at least one key to read."""
+    if causal:
+        return jnp.cumsum(mask, axis=1)[:, :queries] > 0
+    return jnp.broadcast_to(mask.any(axis=1, keepdims=True), (len(mask), queries))

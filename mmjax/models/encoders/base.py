@@ -1,0 +1,105 @@
+"""What encoders have in common: a size, the options of their blocks, and the three steps embed, blocks, pool."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.batch import Stream
+from mmjax.models.attention import Implementation
+from mmjax.models.encoded import Encoded
+from mmjax.models.encoders.sizes import Size, resolve_size
+from mmjax.models.layers import NormKind, make_norm
+from mmjax.models.mlp import Activation
+from mmjax.models.positions import Positions, rotary_angles
+from mmjax.models.transformer import BlockOptions, Remat, Transformer
+
+
+class Encoder(nn.Module):
+    """Base of the image and the text encoder. Calling it runs `embed`, all `blocks` and `pool`.
+
+    Attributes:
+      size: name in `SIZES`; or give `width` and `depth`, and `heads` and `mlp_dim` if not width / 64 and 4 width.
+      positions: "learned" and "sincos" are added to the tokens; "rotary" turns queries and keys; "none".
+      activation, norm, epsilon, qkv_bias, bias, qk_norm, layer_scale, dropout, attention: see `BlockOptions`.
+      drop_path, scan, remat: see `Transformer`.
+      pre_norm: a norm before the first block, as in CLIP's image tower.
+      final_norm: a norm after the last block, before pooling.
+      dtype: of the matmuls and of the activations between blocks; parameters, norms and softmax are float32.
+    """
+
+    size: str | None = None
+    width: int | None = None
+    depth: int | None = None
+    heads: int | None = None
+    mlp_dim: int | None = None
+    positions: Positions = "learned"
+    activation: Activation = "gelu"
+    norm: NormKind = "layer"
+    epsilon: float = 1e-6
+    qkv_bias: bool = True
+    bias: bool = True
+    qk_norm: bool = False
+    layer_scale: float | None = None
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    pre_norm: bool = False
+    final_norm: bool = True
+    scan: bool = False
+    remat: Remat = "none"
+    attention: Implementation = "auto"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.dimensions  # noqa: B018  # a wrong size is refused where it is written, not at the first batch
+
+    @property
+    def dimensions(self) -> Size:
+        """Width, depth, heads and MLP width, by name or as given."""
+        return resolve_size(self.size, self.width, self.depth, self.heads, self.mlp_dim)
+
+    causal = False
+
+    def setup(self) -> None:
+        size = self.dimensions
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(BlockOptions) if hasattr(self, f.name)}
+        self.options = BlockOptions(**own | {"heads": size.heads, "mlp_dim": size.mlp_dim})
+        self.transformer = Transformer(self.options, size.depth, self.drop_path, self.scan, self.remat)
+        self.dropout_tokens = nn.Dropout(self.dropout)
+        self.norm_before = make_norm(self.norm, self.epsilon) if self.pre_norm else None
+        self.norm_after = make_norm(self.norm, self.epsilon) if self.final_norm else None
+
+    def __call__(self, stream: Stream, train: bool = False) -> Encoded:
+        return self.pool(self.blocks(self.embed(stream, train), train=train))
+
+    def embed(self, stream: Stream, train: bool = False) -> Encoded:
+        """Tokens `[b, n, d]` as the first block reads them. Rows that are not present come out finite."""
+        raise NotImplementedError
+
+    def blocks(self, encoded: Encoded, first: int = 0, last: int | None = None, train: bool = False) -> Encoded:
+        """Runs blocks `first` up to and without `last`, so that others can step in between."""
+        angles = None
+        if self.positions == "rotary":
+            assert encoded.position is not None
+            angles = rotary_angles(encoded.position, self.dimensions.width // self.dimensions.heads)
+        mask = self.attention_mask(encoded)
+        return dataclasses.replace(encoded, tokens=self.transformer(encoded.tokens, mask, angles, first, last, train))
+
+    def attention_mask(self, encoded: Encoded) -> jax.Array | None:
+        """Which tokens the blocks may read, `[b, n]`; None for all."""
+        return encoded.mask
+
+    def pool(self, encoded: Encoded) -> Encoded:
+        """Norms the tokens and fills `pooled`."""
+        raise NotImplementedError
+
+    def enter(self, tokens: jax.Array, train: bool) -> jax.Array:
+        """What all tokens go through before the first block: dropout, norm, compute dtype."""
+        tokens = self.dropout_tokens(tokens, deterministic=not train)
+        return (self.norm_before(tokens) if self.norm_before else tokens).astype(jnp.dtype(self.dtype))
+
+    def leave(self, tokens: jax.Array) -> jax.Array:
+        """What all tokens go through after the last block: the norm, in float32."""
+        return self.norm_after(tokens) if self.norm_after else tokens.astype(jnp.float32)

@@ -1,0 +1,113 @@
+"""The text encoder: a transformer over token ids."""
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax.batch import Stream
+from mmjax.models.encoded import Encoded
+from mmjax.models.encoders.base import Encoder
+from mmjax.models.layers import gather, pin
+from mmjax.models.pooling import masked_mean, take_token
+from mmjax.models.positions import sincos_1d
+
+TextPool = Literal["eos", "last", "final", "first", "mean"]
+
+
+class TextTransformer(Encoder):
+    """Token ids int32 `[b, n]` to tokens and one vector.
+
+    Attributes, beside those of `Encoder`:
+      vocabulary: number of ids; a larger id is for the tokenizer's side to refuse.
+      length: the longest row; rows may be shorter.
+      causal: a token reads only what is before it, as in CLIP.
+      pooling: the vector of which token stands for the row, or "mean" over the real ones; see `pool_index`.
+      eos: the id that pooling "eos" looks for.
+      attend_padding: padding is read like any token, as SigLIP was trained; its ids then matter.
+    """
+
+    vocabulary: int = 0
+    length: int = 0
+    causal: bool = False
+    pooling: TextPool = "last"
+    eos: int | None = None
+    attend_padding: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vocabulary < 1 or self.length < 1:
+            raise ValueError(f"vocabulary and length must be given, got {self.vocabulary} and {self.length}")
+        if self.pooling == "eos" and self.eos is None:
+            raise ValueError("pooling 'eos' needs the id that ends a text: give eos")
+
+    def setup(self) -> None:
+        super().setup()
+        self.embedding = nn.Embed(self.vocabulary, self.dimensions.width)
+        if self.positions == "learned":
+            width = self.dimensions.width
+            table = nn.initializers.normal(width**-0.5)
+            self.position_table = self.param("position_table", table, (self.length, width))
+
+    def embed(self, stream: Stream, train: bool = False) -> Encoded:
+        """Ids to vectors, plus positions. Ids of padding and of absent rows are never looked up.
+
+        Raises:
+          ValueError: the rows are longer than `length`.
+        """
+        batch, length = stream.data.shape
+        if length > self.length:
+            raise ValueError(f"texts of {length} tokens, but the text encoder has {self.length} positions")
+        mask = jnp.broadcast_to(stream.present[:, None], (batch, length))
+        if stream.mask is not None and not self.attend_padding:
+            mask = mask & stream.mask
+        ids = jnp.where(mask, stream.data, 0)
+        tokens = pin(jnp.take(gather(self.embedding.embedding), ids, axis=0))
+        if self.positions in ("learned", "sincos"):
+            table = self._position_table()
+            # In the usual order the rows need no lookup, which would be one more for XLA to split.
+            rows = table[:length] if stream.position is None else jnp.take(table, stream.position, axis=0)
+            tokens = tokens + rows
+        position = jnp.arange(length) if stream.position is None else stream.position
+        position = jnp.broadcast_to(position, (batch, length))
+        real = mask if stream.mask is None else mask & stream.mask
+        pool_at = None if self.pooling == "mean" else pool_index(self.pooling, ids, real, self.eos)
+        return Encoded(self.enter(tokens, train), mask, position, pool_at)
+
+    def _position_table(self) -> Float[Array, "length d"]:
+        if self.positions == "learned":
+            return jnp.asarray(self.position_table)
+        return jnp.asarray(sincos_1d(np.arange(self.length), self.dimensions.width))
+
+    def pool(self, encoded: Encoded) -> Encoded:
+        tokens = self.leave(encoded.tokens)
+        at = encoded.pool_at
+        pooled = masked_mean(tokens, encoded.mask) if at is None else take_token(tokens, at)
+        return dataclasses.replace(encoded, tokens=tokens, pooled=pooled)
+
+
+def pool_index(
+    rule: TextPool, ids: Int[Array, "b n"], mask: Bool[Array, "b n"], eos: int | None = None
+) -> Int[Array, " b"]:
+    """Which token stands for its row.
+
+    Rules:
+      "eos": the first real token whose id is `eos`; in a row without one, the last real token. Never the largest id:
+        that breaks when tokens are added to a vocabulary.
+      "last": the last real token.
+      "final": the last place, real or padding: SigLIP's rule, whose tokenizer pads every text to full length.
+      "first": the first place.
+
+    A row with no real token at all gets place 0.
+    """
+    places = jnp.arange(ids.shape[1], dtype=jnp.int32)
+    last = jnp.max(jnp.where(mask, places, 0), axis=1)
+    if rule == "eos":
+        ends = mask & (ids == eos)
+        return jnp.where(ends.any(axis=1), jnp.argmax(ends, axis=1).astype(jnp.int32), last)
+    if rule == "last":
+        return last
+    return jnp.full(len(ids), ids.shape[1] - 1 if rule == "final" else 0, jnp.int32)

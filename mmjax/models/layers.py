@@ -1,0 +1,72 @@
+"""The small parts that every model is built from: norms, linear maps, drop path, and the pin of activations."""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import Array, Float
+
+NormKind = Literal["layer", "rms"]
+BATCH_AXES = ("data", "fsdp")
+
+
+def make_norm(kind: NormKind, epsilon: float, name: str | None = None) -> nn.Module:
+    """LayerNorm or RMSNorm (Zhang & Sennrich 2019) over the last axis, computed and returned in float32.
+
+    Two passes for the variance: the one-pass form loses small variances around a large mean.
+    """
+    if kind == "rms":
+        return nn.RMSNorm(epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False, name=name)
+    return nn.LayerNorm(epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False, name=name)
+
+
+def make_dense(features: int, dtype: str, bias: bool = True, name: str | None = None) -> nn.Dense:
+    """A linear map with float32 parameters whose matmul runs in `dtype`.
+
+    float32 means float32: TPUs and recent GPUs would round the factors of a default-precision matmul.
+    """
+    return nn.Dense(
+        features,
+        use_bias=bias,
+        dtype=jnp.dtype(dtype),
+        precision=jax.lax.Precision.HIGHEST if dtype == "float32" else None,
+        kernel_init=nn.initializers.xavier_uniform(),
+        name=name,
+    )
+
+
+def drop_path(x: Float[Array, " b *rest"], rate: float | Float[Array, ""], rng: jax.Array) -> Float[Array, " b *rest"]:
+    """Stochastic depth (Huang et al. 2016): a row's residual branch is zero with probability `rate`, else scaled up."""
+    keep = jax.random.bernoulli(rng, 1.0 - rate, (len(x),) + (1,) * (x.ndim - 1))
+    return jnp.where(keep, x / jnp.maximum(1.0 - rate, 1e-6), 0).astype(x.dtype)
+
+
+def pin(x: Float[Array, " b *rest"]) -> Float[Array, " b *rest"]:
+    """Splits rows over the mesh's batch axes and replicates the rest, so that no layout drifts between blocks.
+
+    Identity where no mesh is set (`jax.set_mesh`), inside `shard_map`, and for rows that do not divide, as one row.
+    """
+    axes = _batch_axes()
+    parts = math.prod(axes.values())
+    if parts == 1 or len(x) % parts:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(tuple(axes)))
+
+
+def gather(table: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """A whole copy of a table on every device, for rows to be looked up in; its gradient is summed back into parts.
+
+    Without it the lookup of a split table inherits the split, which XLA undoes only by replicating its result.
+    """
+    parts = math.prod(_batch_axes().values())
+    return table if parts == 1 else jax.lax.with_sharding_constraint(table, PartitionSpec())
+
+
+def _batch_axes() -> dict[str, int]:
+    """Sizes of the batch axes of the mesh in force, those of them that XLA lays out by itself."""
+    mesh = jax.sharding.get_abstract_mesh()
+    automatic = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Auto]
+    return {name: mesh.shape[name] for name in BATCH_AXES if name in automatic}
