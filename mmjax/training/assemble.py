@@ -1,0 +1,170 @@
+"""Config → the objects of a run. All that can be wrong with a config is found here, before anything compiles."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mmjax.bundle import blank_batch
+from mmjax.config import build, choose, plain, schema_of
+from mmjax.data.evaluation import EvalData
+from mmjax.data.loader import Loader
+from mmjax.data.sources import Source, open_source
+from mmjax.data.streams import STREAMS, fit_tokenizers
+from mmjax.errors import UserError
+from mmjax.evaluation.runner import make_evaluators
+from mmjax.mesh import check_batch, make_mesh
+from mmjax.models import ENCODERS
+from mmjax.tasks import TASKS
+from mmjax.training.experiment import Data, Experiment, parse
+from mmjax.training.resume import jsonable
+from mmjax.training.step import check_accumulation
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the loop works with.
+
+    Attributes:
+      folder: where everything is written.
+      experiment: the parsed sections.
+      config: the whole config as JSON, as the user gave it.
+      task_section, stream_sections: as built, with what was derived filled in: what a bundle holds.
+      mesh, task, streams, loader, evaluators: the objects.
+      eval_data, test_data: sets to evaluate during training and at its end, or None.
+    """
+
+    folder: pathlib.Path
+    experiment: Experiment
+    config: Mapping[str, Any]
+    task_section: Mapping[str, Any]
+    stream_sections: Mapping[str, Any]
+    mesh: Mesh
+    task: Any
+    streams: Mapping[str, Any]
+    loader: Loader
+    evaluators: Mapping[str, Any]
+    eval_data: EvalData | None
+    test_data: EvalData | None
+
+
+def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
+    """Builds everything but the parameters.
+
+    Raises:
+      UserError: any mistake in the config, or a data file that is missing.
+    """
+    experiment = parse(config)
+    mesh = make_mesh(experiment.mesh)
+    check_batch(experiment.batch_size, mesh)
+    evaluators = make_evaluators(experiment.evaluate.on)
+    sources, weights = open_sources(experiment.data.train)
+    sections = fit_tokenizers(plain(experiment.data.streams), sources[0], folder / "tokenizers")
+    streams = {name: build(section, STREAMS, f"config.data.streams.{name}") for name, section in sections.items()}
+    task_section = complete(plain(experiment.task), streams)
+    task = build(task_section, TASKS, "config.task")
+    check_accumulation(task, experiment.optimizer)
+    check_towers(task_section, streams)
+    data, rows = experiment.data, experiment.evaluate.batch_size or experiment.batch_size
+    check_batch(rows, mesh)
+    limit = experiment.evaluate.limit or None
+    test_source = data.test if data.test is not None else data.eval
+    return Run(
+        folder=folder,
+        experiment=experiment,
+        config=jsonable(config),
+        task_section=task_section,
+        stream_sections=sections,
+        mesh=mesh,
+        task=task,
+        streams=streams,
+        loader=make_loader(experiment, data, sources, weights, streams),
+        evaluators=evaluators,
+        eval_data=eval_set(data.eval, "eval", streams, rows, limit) if experiment.evaluate.every else None,
+        test_data=eval_set(test_source, "test", streams, rows, None),
+    )
+
+
+def open_sources(train: Any) -> tuple[list[Source], list[float]]:
+    """One source, or a mixture with its weights."""
+    if not isinstance(train, (list, tuple)):
+        return [open_source(_plain_section(train), "config.data.train")], [1.0]
+    sections = [dict(section) for section in train]
+    weights = [float(section.pop("weight", 1.0)) for section in sections]
+    return [open_source(plain(s), f"config.data.train[{i}]") for i, s in enumerate(sections)], weights
+
+
+def make_loader(
+    experiment: Experiment, data: Data, sources: Sequence[Source], weights: Sequence[float], streams: Mapping[str, Any]
+) -> Loader:
+    """The training loader of this host."""
+    return Loader(
+        sources,
+        weights,
+        streams,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        group=data.group,
+        workers=data.workers,
+        prefetch=data.prefetch,
+    )
+
+
+def eval_set(section: Any, key: str, streams: Mapping[str, Any], rows: int, limit: int | None) -> EvalData | None:
+    """An evaluation set, or None where the config names none."""
+    if section is None:
+        return None
+    return EvalData(open_source(_plain_section(section), f"config.data.{key}"), streams, rows, limit)
+
+
+def complete(task: Mapping[str, Any], streams: Mapping[str, Any]) -> dict[str, Any]:
+    """Fills in what a tower takes from its stream: vocabulary, length, image size, where the config leaves it out."""
+    if not isinstance(task.get("towers"), Mapping) or not isinstance(task.get("streams"), Mapping):
+        return dict(task)
+    towers = {name: dict(section) for name, section in task["towers"].items()}
+    for stream, tower in task["streams"].items():
+        if stream in streams and tower in towers:
+            encoder, _ = choose(towers[tower], ENCODERS, f"config.task.towers.{tower}")
+            known = schema_of(encoder)
+            facts = {key: value for key, value in streams[stream].facts().items() if key in known}
+            towers[tower] = facts | towers[tower]
+    return {**task, "towers": towers}
+
+
+def check_towers(task: Mapping[str, Any], streams: Mapping[str, Any]) -> None:
+    """Refuses a text longer than the tower's positions and a tokenizer larger than its table.
+
+    Raises:
+      UserError: either of them, or a stream that the task reads and the data does not give.
+    """
+    for stream, tower in (task.get("streams") or {}).items():
+        if stream not in streams:
+            raise UserError(f"config.task.streams.{stream}: config.data.streams has no {stream!r}; add it there")
+        section = task["towers"][tower]
+        for key, what in (("length", "tokens"), ("vocabulary", "token ids")):
+            have, need = section.get(key), streams[stream].facts().get(key)
+            if have is not None and need is not None and need > have:
+                raise UserError(
+                    f"config.task.towers.{tower}.{key} is {have}, but config.data.streams.{stream} gives {need} "
+                    f"{what}; "
+                    f"raise {key} to {need}, or shorten the stream"
+                )
+
+
+def abstract_batch(run: Run) -> Any:
+    """A blank batch of the fewest rows that divide over the mesh: shapes for initialising."""
+    return blank_batch(run.streams, run.mesh.shape["data"] * run.mesh.shape["fsdp"])
+
+
+def devices_text(mesh: Mesh) -> str:
+    """`8 x cpu (data 2, fsdp 4)`."""
+    axes = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items() if size > 1)
+    return f"{mesh.size} x {jax.devices()[0].device_kind}" + (f" ({axes})" if axes else "")
+
+
+def _plain_section(section: Any) -> Any:
+    return plain(section) if not isinstance(section, str) else section

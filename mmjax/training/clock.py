@@ -1,0 +1,98 @@
+"""Where the wall time of a run goes, and how fast it computes."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import jax
+
+# Dense bfloat16 peaks in FLOP/s of one device, from the vendors' data sheets.
+PEAKS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU7x": 2307e12,
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA B200": 2250e12,
+}
+PARTS = ("compile", "data", "step", "save", "evaluate")
+
+
+class Clock:
+    """Seconds by part since the start. Goodput is the share of `step` in the whole wall time."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._mark = (self.start, dict(self.seconds), 0)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to one part."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - begin
+
+    def wall(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start
+
+    def interval(self, step: int, batch_size: int, flops: float) -> dict[str, float]:
+        """Rates since the last call: what a line of timing.jsonl holds.
+
+        Args:
+          step: steps done.
+          batch_size: examples a step.
+          flops: floating-point operations a step on all devices, as the compiler counts them; 0 if it does not.
+        """
+        now = time.perf_counter()
+        begin, before, last_step = self._mark
+        spent = {name: self.seconds[name] - before[name] for name in PARTS}
+        # Compiling, saving and evaluating are goodput's business, not the rate's.
+        busy = max(now - begin - spent["compile"] - spent["save"] - spent["evaluate"], 1e-9)
+        self._mark = (now, dict(self.seconds), step)
+        steps = step - last_step
+        values = {
+            "examples_per_second": steps * batch_size / busy,
+            "seconds_per_step": busy / max(steps, 1),
+            "data_wait_share": min(spent["data"] / busy, 1.0),
+            "wall_seconds": self.wall(),
+            **memory(),
+        }
+        if flops:
+            values["flops_per_second"] = flops * steps / busy
+            if peak := peak_flops():
+                values["mfu"] = values["flops_per_second"] / (peak * jax.device_count())
+        return values
+
+    def resume_at(self, step: int) -> None:
+        """Counts rates from this step on."""
+        self._mark = (time.perf_counter(), dict(self.seconds), step)
+
+    def goodput(self) -> dict[str, float]:
+        """Share of the wall time by part; `goodput/step` is the productive one."""
+        wall = max(self.wall(), 1e-9)
+        return {f"goodput/{name}": seconds / wall for name, seconds in self.seconds.items()}
+
+
+def peak_flops() -> float:
+    """Peak of one device of this kind, or 0 where it is not known; the longest matching name counts."""
+    kind = jax.devices()[0].device_kind
+    fits = [name for name in PEAKS if kind.startswith(name)]
+    return PEAKS[max(fits, key=len)] if fits else 0.0
+
+
+def memory() -> dict[str, float]:
+    """Peak bytes on the first local device where it tells, and of this process on the host."""
+    import resource
+
+    stats = jax.local_devices()[0].memory_stats() or {}
+    values = {"host_memory_peak_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)}
+    if "peak_bytes_in_use" in stats:
+        values["device_memory_peak_bytes"] = float(stats["peak_bytes_in_use"])
+    return values

@@ -1,0 +1,225 @@
+"""The one training loop. It knows no task by name: it composes encode and loss, and asks evaluators at set steps."""
+
+import collections
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax import progress
+from mmjax.bundle import Model, save
+from mmjax.data.loader import SkipLedger
+from mmjax.errors import UserError
+from mmjax.evaluation.runner import evaluate
+from mmjax.training import resume
+from mmjax.training.assemble import Run, abstract_batch
+from mmjax.training.checkpoint import Checkpoints, versions
+from mmjax.training.clock import Clock
+from mmjax.training.feed import Fed, feed
+from mmjax.training.metrics import Writer
+from mmjax.training.profile import Profiler
+from mmjax.training.state import abstract_state, create_state, initializer
+from mmjax.training.step import Step, make_step
+from mmjax.training.stop import EXIT_INTERRUPTED, StopRequest
+from mmjax.training.tree import path_name
+
+log = logging.getLogger(__name__)
+IN_FLIGHT = 2  # steps dispatched before the oldest one's numbers are read
+
+
+class Trainer:
+    """One run from where its folder stands to its last step."""
+
+    def __init__(self, run: Run, *, force: bool = False):
+        self.run, self.clock = run, Clock()
+        resume.check(run.folder, run.config, force)
+        experiment = run.experiment
+        self.checkpoints = Checkpoints(run.folder, experiment.checkpoint)
+        self.start = self.checkpoints.latest() or 0
+        init = initializer(run.task, experiment.optimizer, experiment.steps, abstract_batch(run))
+        with jax.set_mesh(run.mesh), self.clock.part("compile"):
+            if self.start:
+                self.state = self.checkpoints.restore(self.start, abstract_state(init, run.mesh))
+            else:
+                self.state = create_state(init, run.mesh, experiment.seed)
+        self.writer = Writer(run.folder, self.start, experiment.log, run.config)
+        self.ledger = SkipLedger(run.folder / "skipped.jsonl", experiment.data.max_skip_rate, run.loader.items)
+        self.pending: collections.deque[tuple[Fed, dict[str, jax.Array]]] = collections.deque()
+        self.latest: dict[str, float | int] = {}  # of the last evaluation: what the best checkpoint is chosen by
+        self.flops = 0.0
+
+    def train(self) -> int:
+        """Trains to the end, or to a stop request. Returns the exit code of the process."""
+        with StopRequest() as stop, self._opened() as advance:
+            interrupted = self._steps(stop, advance)
+        if interrupted:
+            log.warning("stopped at step %d and saved; start the same command again", int(self.state.step))
+            return EXIT_INTERRUPTED
+        return 0
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Everything that must be closed whatever happens."""
+        steps = self.run.experiment.steps
+        precision = self.run.experiment.matmul_precision
+        with (
+            contextlib.closing(self.writer),
+            contextlib.closing(self.checkpoints),
+            jax.set_mesh(self.run.mesh),
+            jax.default_matmul_precision(None if precision == "default" else precision),
+            progress.bar("training", steps, done=self.start) as advance,
+        ):
+            yield advance
+
+    def _steps(self, stop: StopRequest, advance: Any) -> bool:
+        """Runs the remaining steps. Returns whether it was interrupted."""
+        run, experiment = self.run, self.run.experiment
+        if self.start >= experiment.steps:
+            return False
+        profiler = Profiler(run.folder, experiment.log.profile)
+        host, hosts = jax.process_index(), jax.process_count()
+        key = jax.device_put(jax.random.key(experiment.seed), jax.NamedSharding(run.mesh, jax.P()))
+        step_fn = None
+        with run.loader.batches(self.start, host, hosts) as batches:
+            for fed in feed(batches, run.mesh, self.ledger, self.clock):
+                step_fn = step_fn or self._compile(fed, key)
+                profiler.at(fed.step)
+                with self.clock.part("step"), jax.transfer_guard("disallow"):
+                    self.state, metrics = step_fn(self.state, fed.batch, key)
+                    self.pending.append((fed, metrics))
+                    self._read(IN_FLIGHT, advance)
+                done = fed.step + 1
+                if self._after(done, advance, stop):
+                    break
+        profiler.close()
+        self._read(0, advance)
+        return done < experiment.steps
+
+    def _after(self, done: int, advance: Any, stop: StopRequest) -> bool:
+        """Evaluates and saves where it is time to. Returns whether to leave the loop."""
+        experiment = self.run.experiment
+        last = done >= experiment.steps
+        every = experiment.evaluate.every
+        if every and done % every == 0 and not last:
+            self._read(0, advance)
+            self._evaluate(done)
+        leave = bool(stop) or self.checkpoints.preempted(done)
+        if last or leave or self.checkpoints.due(done):
+            self._read(0, advance)  # what the checkpoint covers is in metrics.jsonl before it exists
+            with self.clock.part("save"):
+                self.checkpoints.save(done, self.state, self.run.config, self.latest)
+        else:
+            self.checkpoints.check()
+        return last or leave
+
+    def _compile(self, fed: Fed, key: jax.Array) -> Step:
+        """The step for these shapes, compiled ahead so that its cost and its FLOPs are known."""
+        experiment = self.run.experiment
+        step = make_step(self.run.task, experiment.optimizer, experiment.steps)
+        shardings = jax.tree.map(lambda x: x.sharding, self.state)
+        with self.clock.part("compile"):
+            jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+            compiled = jitted.lower(self.state, fed.batch, key).compile()
+        cost = compiled.cost_analysis() or {}
+        # The compiler counts the program of one device.
+        self.flops = float(cost.get("flops", 0.0)) * self.run.mesh.size
+        self.clock.resume_at(self.start)
+        return compiled
+
+    def _read(self, leave: int, advance: Any) -> None:
+        """Reads the numbers of dispatched steps, all but the last `leave`."""
+        while len(self.pending) > leave:
+            fed, device_metrics = self.pending.popleft()
+            metrics = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
+            self._note(fed, metrics)
+            advance(1, loss=metrics["loss"], **self._rate(fed.step + 1, metrics))
+
+    def _note(self, fed: Fed, metrics: Mapping[str, float]) -> None:
+        """Writes a step's line when it is due, and deals with a step that was not finite."""
+        done, experiment = fed.step + 1, self.run.experiment
+        if metrics["bad"]:
+            self._bad_step(fed, metrics)
+        if done % experiment.log.every == 0 or done == experiment.steps or metrics["bad"]:
+            self.writer.learnt(done, {f"train/{name}": value for name, value in metrics.items() if name != "bad"})
+
+    def _rate(self, done: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Writes timing.jsonl when it is due; returns what the progress bar shows."""
+        if done % self.run.experiment.log.every and done != self.run.experiment.steps:
+            return {}
+        timing = self.clock.interval(done, self.run.experiment.batch_size, self.flops)
+        skipped = {"skipped": float(self.ledger.count), **self.clock.goodput()}
+        self.writer.timed(done, timing | skipped)
+        return {"examples_per_second": timing["examples_per_second"]}
+
+    def _bad_step(self, fed: Fed, metrics: Mapping[str, float]) -> None:
+        """Names the rows of a non-finite step; stops after too many in a row, with the batch saved.
+
+        Raises:
+          UserError: `max_bad_steps` steps in a row were not finite.
+        """
+        rows = np.asarray(fed.host.index).tolist()
+        line = {"step": fed.step + 1, "loss": str(metrics["loss"]), "index": rows}
+        with (self.run.folder / f"bad_steps_{jax.process_index()}.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        log.warning("step %d is not finite: update skipped, rows in bad_steps_*.jsonl", fed.step + 1)
+        if metrics["bad"] < self.run.experiment.max_bad_steps:
+            return
+        path = self.run.folder / f"bad_batch_{fed.step + 1}_{jax.process_index()}.npz"
+        leaves: dict[str, Any] = {path_name(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(fed.host)}
+        np.savez(path, **leaves)
+        raise UserError(
+            f"{int(metrics['bad'])} steps in a row gave a non-finite loss or gradient, the last is {fed.step + 1}; "
+            f"its batch is in {path}; lower the learning rate, or look at the data"
+        )
+
+    def _evaluate(self, done: int) -> None:
+        """Scores during training, into metrics.jsonl."""
+        assert self.run.eval_data is not None
+        with self.clock.part("evaluate"):
+            scores = evaluate(
+                self.run.task, self.state.best_params, self.run.eval_data, self.run.evaluators, self.run.mesh
+            )
+        self.latest = scores
+        self.writer.learnt(done, {f"eval/{name}": value for name, value in scores.items()})
+
+    def finish(self) -> dict[str, float | int]:
+        """Final evaluation, bundle, evaluation.json, environment.json."""
+        run, scores = self.run, {}
+        if run.test_data is not None and run.evaluators:
+            with self.clock.part("evaluate"), jax.set_mesh(run.mesh):
+                scores = evaluate(run.task, self.state.best_params, run.test_data, run.evaluators, run.mesh)
+        save(run.folder / "bundle", self.model())
+        write_json(run.folder / "evaluation.json", scores)
+        write_json(run.folder / "environment.json", environment(run) | self.clock.goodput())
+        return scores
+
+    def model(self) -> Model:
+        """The model as it stands: the average where one is kept."""
+        sections = {"task": self.run.task_section, "streams": self.run.stream_sections}
+        config = {**sections, "config": self.run.config, "libraries": versions()}
+        return Model(self.run.task, self.state.best_params, self.run.streams, config)
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """What the numbers depend on beside the config."""
+    device = jax.devices()[0]
+    return {
+        "devices": f"{jax.device_count()} x {device.device_kind}",
+        "hosts": jax.process_count(),
+        "cores": os.cpu_count(),
+        "mesh": dict(run.mesh.shape),
+        **versions(),
+    }
+
+
+def write_json(path: Any, value: Mapping[str, Any]) -> None:
+    """Writes atomically, from the first process alone."""
+    if jax.process_index() == 0:
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(value, indent=2) + "\n")
+        os.replace(draft, path)

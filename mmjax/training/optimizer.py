@@ -1,0 +1,152 @@
+"""Optimizers by config: optax chains with rules that choose parameters by regex."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from mmjax.tasks.base import Params
+from mmjax.training import tree
+from mmjax.training.schedule import schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """How parameters are updated.
+
+    Attributes:
+      name: the update rule, of optax.
+      learning_rate: its peak.
+      schedule, warmup, cooldown, floor: see `training.schedule`.
+      weight_decay: decoupled, times the learning rate, on parameters that `decay` chooses.
+      decay: regexes of the parameters that decay: by default the matrices, not biases, norms, scales or positions.
+      b1, b2: momentum and second-moment decay, where the rule has them. Adafactor's own rule replaces b2.
+      clip: largest global gradient norm; 0 for none.
+      groups: (regex, factor) pairs; the first that matches multiplies the learning rate.
+      freeze: regexes of parameters that stay as they are, and cost no optimizer memory.
+      clamp: (regex, lowest, highest) applied after the update; the default keeps a log scale within [0, ln 100]
+        (Radford et al. 2021, section 2.5).
+      ema: decay of the running average of the parameters; 0 keeps none. What is averaged is evaluated and exported.
+      accumulate: micro-batches a step, for tasks whose loss does not mix rows.
+    """
+
+    learning_rate: float
+    name: Literal["adamw", "lion", "adafactor", "muon", "sgd"] = "adamw"
+    schedule: Literal["cosine", "rsqrt", "constant"] = "cosine"
+    warmup: float = 0.05
+    cooldown: float = 0.0
+    floor: float = 0.0
+    weight_decay: float = 0.0
+    decay: tuple[str, ...] = (r"kernel$", r"embedding$")
+    b1: float = 0.9
+    b2: float = 0.98
+    clip: float = 1.0
+    groups: tuple[tuple[str, float], ...] = ()
+    freeze: tuple[str, ...] = ()
+    clamp: tuple[tuple[str, float, float], ...] = ((r"^scale$", 0.0, 4.60517),)
+    ema: float = 0.0
+    accumulate: int = 1
+
+    def rate(self, steps: int) -> optax.Schedule:
+        """The learning rate by step."""
+        return schedule(self.schedule, self.learning_rate, steps, self.warmup, self.cooldown, self.floor)
+
+
+def rule(options: Optimizer) -> optax.GradientTransformation:
+    """The update rule alone: no decay, no learning rate."""
+    b1, b2 = options.b1, options.b2
+    rules: Mapping[str, Callable[[], optax.GradientTransformation]] = {
+        "adamw": lambda: optax.scale_by_adam(b1, b2, eps=1e-8),
+        "lion": lambda: optax.scale_by_lion(b1, b2),
+        "adafactor": lambda: optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.ema(b1)),
+        "muon": lambda: contrib.scale_by_muon(beta=b1, weight_dimension_numbers=_last_two_axes),
+        "sgd": lambda: optax.trace(b1) if b1 else optax.identity(),
+    }
+    return rules[options.name]()
+
+
+def transformation(options: Optimizer, steps: int, params: Params) -> optax.GradientTransformation:
+    """The whole chain for these parameters (shapes suffice), with every rule checked against their names.
+
+    Raises:
+      UserError: a regex that chooses nothing, or no regex at all.
+    """
+    check(options, params)
+    decays = tree.map_named(lambda name, _: tree.matches(options.decay, name), params)
+    labels = tree.map_named(lambda name, _: "freeze" if tree.matches(options.freeze, name) else "train", params)
+    factors = tree.map_named(lambda name, _: factor(options, name), params)
+    chain = [
+        optax.clip_by_global_norm(options.clip) if options.clip else optax.identity(),
+        _update_rule(options, params),
+        optax.add_decayed_weights(options.weight_decay, mask=lambda p: _like(p, decays)),
+        _scale_by(factors),
+        optax.scale_by_learning_rate(options.rate(steps)),
+    ]
+    return optax.multi_transform({"train": optax.chain(*chain), "freeze": optax.set_to_zero()}, labels)
+
+
+def check(options: Optimizer, params: Params) -> None:
+    """Refuses rules that choose no parameter. The clamp's default may: not every task has a scale."""
+    tree.check_patterns([pattern for pattern, _ in options.groups], params, "optimizer.groups")
+    tree.check_patterns(options.freeze, params, "optimizer.freeze")
+    options_default = {field.name: field.default for field in dataclasses.fields(Optimizer)}
+    for key in ("decay", "clamp"):
+        value = getattr(options, key)
+        if value != options_default[key]:
+            patterns = value if key == "decay" else [pattern for pattern, *_ in value]
+            tree.check_patterns(patterns, params, f"optimizer.{key}")
+
+
+def factor(options: Optimizer, name: str) -> float:
+    """The learning-rate factor of one parameter."""
+    return next((value for pattern, value in options.groups if tree.matches([pattern], name)), 1.0)
+
+
+def clamp(options: Optimizer, params: Params) -> Params:
+    """Parameters held within their bounds."""
+
+    def one(name: str, value: jax.Array) -> jax.Array:
+        for pattern, low, high in options.clamp:
+            if tree.matches([pattern], name):
+                value = jnp.clip(value, low, high)
+        return value
+
+    return tree.map_named(one, params)
+
+
+def stop_frozen(options: Optimizer, params: Params) -> Params:
+    """Frozen parameters as constants, so that no gradient of theirs is computed."""
+    return tree.map_named(lambda n, p: jax.lax.stop_gradient(p) if tree.matches(options.freeze, n) else p, params)
+
+
+def _update_rule(options: Optimizer, params: Params) -> optax.GradientTransformation:
+    """Muon orthogonalises matrices; everything else under it learns by Adam (Jordan et al. 2024)."""
+    if options.name != "muon":
+        return rule(options)
+    adam = optax.scale_by_adam(options.b1, options.b2)
+    labels = tree.map_named(lambda name, p: "muon" if name.endswith("kernel") and len(p.shape) >= 2 else "adam", params)
+    return optax.multi_transform({"muon": rule(options), "adam": adam}, lambda p: _like(p, labels))
+
+
+def _last_two_axes(updates: Any) -> Any:
+    """Scanned layers stack their matrices along a leading axis."""
+    return jax.tree.map(lambda x: contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1), updates)
+
+
+def _scale_by(factors: Any) -> optax.GradientTransformation:
+    def update(updates, state, params=None):
+        del params
+        masked = _like(updates, factors)
+        return jax.tree.map(lambda u, f: u if f == 1.0 else u * f, updates, masked), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _like(tree_with_masks: Any, values: Any) -> Any:
+    """`values` with optax's masked leaves where the tree has them (a frozen parameter is masked out)."""
+    is_masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
+    return jax.tree.map(lambda x, v: x if is_masked(x) else v, tree_with_masks, values, is_leaf=is_masked)

@@ -1,0 +1,54 @@
+"""Whether a run folder may go on under this config."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mmjax.config import flatten
+from mmjax.errors import UserError
+
+# Keys that change where and how fast a run computes, or what is written down, but not what is learnt.
+FREE = ("mesh.", "log.", "checkpoint.", "data.workers", "data.prefetch", "data.max_skip_rate", "max_bad_steps")
+
+
+def jsonable(config: ConfigDict) -> dict[str, Any]:
+    """A config as JSON holds it: tuples as lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys whose change alters the run, as `key: old → new`."""
+    before, after = flatten(old), flatten(new)
+    keys = [key for key in sorted(before.keys() | after.keys()) if not key.startswith(FREE)]
+    missing = "(not set)"
+    return [
+        f"{key}: {before.get(key, missing)} → {after.get(key, missing)}"
+        for key in keys
+        if before.get(key, missing) != after.get(key, missing)
+    ]
+
+
+def check(run: pathlib.Path, config: Mapping[str, Any], force: bool) -> None:
+    """Compares with the run folder's config.json, then writes this config there.
+
+    Raises:
+      UserError: a key that alters the run differs, and `force` is not set.
+    """
+    file = run / "config.json"
+    if file.exists() and not force:
+        differences = changed(json.loads(file.read_text()), config)
+        if differences:
+            raise UserError(
+                f"{run} was started with another config: {'; '.join(differences)}; "
+                "take another --workdir, or go on with the new values by --resume=force"
+            )
+    if jax.process_index() == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".tmp")
+        draft.write_text(json.dumps(config, indent=2) + "\n")
+        os.replace(draft, file)

@@ -1,0 +1,112 @@
+"""One training step: loss, gradients, update, all inside one jit with a donated state."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax.batch import Batch
+from mmjax.errors import UserError
+from mmjax.mesh import ROWS
+from mmjax.tasks.base import Params, Task
+from mmjax.training.optimizer import Optimizer, clamp, stop_frozen, transformation
+from mmjax.training.state import TrainState, norm
+
+Metrics = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+
+
+def make_step(task: Task, options: Optimizer, steps: int) -> Step:
+    """The step function `f(state, batch, key) -> (state, metrics)`, to be jitted with the state donated.
+
+    The key of step s is `fold_in(key, s)`, so a resumed run draws what an uninterrupted one does. A non-finite loss
+    or gradient leaves parameters, moments and average as they were and counts in `state.bad`.
+    """
+
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        loss, metrics, grads = gradients(task, options, state.params, batch, key)
+        tx = transformation(options, steps, state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = clamp(options, optax.apply_updates(state.params, updates))
+        ema = None if state.ema is None else average(options.ema, state.ema, params, state.step)
+        grad_norm = norm(grads)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        bad = jnp.where(finite, 0, state.bad + 1)
+        learnt = TrainState(state.step, params, opt_state, ema, bad)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), learnt, dataclasses.replace(state, bad=bad))
+        metrics = metrics | {
+            "loss": loss,
+            "gradient_norm": grad_norm,
+            "parameter_norm": norm(kept.params),
+            "update_norm": jnp.where(finite, norm(updates), 0.0),
+            "learning_rate": jnp.asarray(options.rate(steps)(state.step), jnp.float32),
+            "valid": batch.valid.mean(dtype=jnp.float32),
+            "bad": bad,
+        }
+        return dataclasses.replace(kept, step=state.step + 1), metrics
+
+    return step
+
+
+def check_accumulation(task: Task, options: Optimizer) -> None:
+    """Refuses micro-batches for a task whose loss mixes rows: the sum of their losses would be another loss."""
+    if options.accumulate > 1 and task.coupled:
+        raise UserError(
+            f"config.optimizer.accumulate={options.accumulate}: {type(task).__name__}'s loss compares every row with "
+            "every other, so micro-batches would be another loss; use a smaller batch_size, remat or more devices"
+        )
+
+
+def gradients(
+    task: Task, options: Optimizer, params: Params, batch: Batch, key: jax.Array
+) -> tuple[jax.Array, Metrics, Params]:
+    """Loss, metrics and gradients of sum(total) / sum(weight) over the batch, by micro-batches where asked."""
+
+    def total(params: Params, batch: Batch, key: jax.Array):
+        params = stop_frozen(options, params)
+        encode_key, loss_key = jax.random.split(key)
+        loss = task.loss(params, task.encode(params, batch, encode_key), batch, loss_key)
+        return loss.total, (loss.weight, dict(loss.metrics))
+
+    grad_fn = jax.value_and_grad(total, has_aux=True)
+    if options.accumulate == 1:
+        (value, (weight, metrics)), grads = grad_fn(params, batch, key)
+    else:
+        value, weight, metrics, grads = _accumulate(grad_fn, params, batch, key, options.accumulate)
+    scale = 1.0 / jnp.maximum(weight, 1e-12)
+    return value * scale, metrics, jax.tree.map(lambda g: g * scale, grads)
+
+
+def _accumulate(grad_fn: Callable, params: Params, batch: Batch, key: jax.Array, count: int):
+    """Sums of totals, weights and gradients over micro-batches; metrics as their means."""
+    micro = jax.tree.map(lambda x: _split(x, count), batch)
+
+    def body(sums, item):
+        batch, index = item
+        (value, (weight, metrics)), grads = grad_fn(params, batch, jax.random.fold_in(key, index))
+        return jax.tree.map(jnp.add, sums, (value, weight, metrics, grads)), None
+
+    first = jax.tree.map(lambda x: x[0], micro)
+    shapes = jax.eval_shape(lambda: grad_fn(params, first, key))
+    (value, (weight, metrics)), grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    sums, _ = jax.lax.scan(body, (value, weight, metrics, grads), (micro, jnp.arange(count)))
+    value, weight, metrics, grads = sums
+    return value, weight, {name: x / count for name, x in metrics.items()}, grads
+
+
+def _split(x: jax.Array, count: int) -> jax.Array:
+    """[b, ...] → [count, b / count, ...]; row r goes to micro-batch r mod count, so every device keeps its rows."""
+    parts = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+    if jax.sharding.get_abstract_mesh().empty:
+        return parts
+    return jax.lax.with_sharding_constraint(parts, jax.sharding.PartitionSpec(None, *ROWS))
+
+
+def average(decay: float, ema: Any, params: Params, step: jax.Array) -> Any:
+    """Running average, with the decay growing from 0 as (1 + s) / (10 + s): early weights would weigh too long."""
+    now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: now * e + (1.0 - now) * p, ema, params)

@@ -1,0 +1,33 @@
+"""SIGTERM and SIGINT as a request to save and leave between two steps."""
+
+import signal
+from types import FrameType, TracebackType
+
+# EX_TEMPFAIL of sysexits.h: not an error, start the same command again.
+EXIT_INTERRUPTED = 75
+
+
+class StopRequest:
+    """Context manager; true once a signal came. A second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._old: dict[int, object] = {}
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number

@@ -1,0 +1,110 @@
+"""A run killed anywhere and started again by the same command is bitwise the run that was never interrupted."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mmjax.training.metrics import read
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "tests/training/toy.py"
+
+
+def start(folder, *options, devices=1, steps=40):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mmjax.cli", "train", "--config", CONFIG, "--workdir", str(folder)]
+    command += [f"--config.steps={steps}", *options]
+    return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == code, err
+    return out, err
+
+
+def wait_for_step(process, folder, step):
+    """Until metrics.jsonl holds that step, or the process has ended."""
+    while process.poll() is None:
+        lines = read(folder / "metrics.jsonl")
+        if lines and lines[-1]["step"] >= step:
+            return
+        time.sleep(0.01)
+
+
+def params(folder):
+    return load_file(str(folder / "bundle" / "params.safetensors"))
+
+
+def losses(folder):
+    return {line["step"]: line["train/loss"] for line in read(folder / "metrics.jsonl") if "train/loss" in line}
+
+
+def assert_same_run(folder, reference):
+    assert (folder / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
+    assert (folder / "evaluation.json").read_text() == (reference / "evaluation.json").read_text()
+    ours, theirs = params(folder), params(reference)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    finish(start(folder))
+    return folder
+
+
+def test_five_kills_at_random(tmp_path, reference):
+    rng = random.Random(0)
+    for kill in range(5):
+        process = start(tmp_path)
+        wait_for_step(process, tmp_path, min(5 + 7 * kill + rng.randrange(4), 39))
+        time.sleep(0.02 * rng.random())
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(start(tmp_path))
+    assert_same_run(tmp_path, reference)
+
+
+def test_sigterm_saves_and_says_so(tmp_path, reference):
+    process = start(tmp_path, "--config.checkpoint.every=1000")
+    wait_for_step(process, tmp_path, 7)
+    process.send_signal(signal.SIGTERM)
+    _, err = finish(process, code=75)
+    assert "start the same command again" in err
+    assert any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
+    finish(start(tmp_path, "--config.checkpoint.every=1000"))
+    assert_same_run(tmp_path, reference)
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
+def test_another_number_of_devices(tmp_path, reference, before, after):
+    process = start(tmp_path, devices=before)
+    wait_for_step(process, tmp_path, 21)
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=75)
+    stopped = read(tmp_path / "metrics.jsonl")[-1]["step"]
+    finish(start(tmp_path, devices=after))
+    ours, theirs = (losses(folder) for folder in (tmp_path, reference))
+    following = range(stopped + 1, min(stopped + 11, 41))
+    np.testing.assert_allclose([ours[s] for s in following], [theirs[s] for s in following], atol=1e-4)
+
+
+def test_a_changed_config_is_refused_by_name(tmp_path):
+    finish(start(tmp_path, steps=4))
+    _, err = finish(start(tmp_path, "--config.optimizer.learning_rate=0.5", steps=4), code=2)
+    assert "optimizer.learning_rate: 0.003 → 0.5" in err and "--resume=force" in err
+    finish(start(tmp_path, "--config.optimizer.learning_rate=0.5", "--resume=force", steps=6))
+    assert json.loads((tmp_path / "config.json").read_text())["optimizer"]["learning_rate"] == 0.5
