@@ -1,0 +1,7 @@
+"""Evaluators: what a trained model can do. Each runs on any task that has the predictors which it asks for."""
+
+from mmjax.evaluation.foils import Foils
+from mmjax.evaluation.retrieval import Retrieval
+from mmjax.evaluation.zero_shot import ZeroShot
+
+EVALUATORS = {"retrieval": Retrieval, "zero_shot": ZeroShot, "foils": Foils}

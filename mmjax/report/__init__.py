@@ -1,0 +1,1 @@
+"""Reports: one self-contained HTML page of a run. `verb.write_report` makes it."""

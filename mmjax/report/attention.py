@@ -1,0 +1,78 @@
+"""Where an image encoder looks: the attention weights that it sows, as one map per picture."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Array, Float
+
+from mmjax.batch import Batch, Stream
+from mmjax.errors import UserError
+
+
+def attention_maps(task: Any, params: Any, stream: str, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+    """Weights float32 `[b, g, g]` over the patches of each picture, summing to 1, and which weights they are.
+
+    Args:
+      pixels: uint8 `[b, h, w, 3]`, square.
+
+    Raises:
+      UserError: the task's model sows no attention weights over a square grid of patches.
+    """
+    if not hasattr(task, "model"):
+        raise UserError(f"{type(task).__name__} has no `model` whose attention could be read")
+    rows = np.arange(len(pixels), dtype=np.int32)
+    valid = np.ones(len(pixels), bool)
+    batch = Batch({stream: Stream(pixels, present=valid)}, valid, rows, rows)
+
+    @jax.jit
+    def sown(params: Any, batch: Batch) -> Any:
+        _, state = task.model.apply({"params": params}, batch, train=False, mutable=["intermediates"])
+        return state.get("intermediates", {})
+
+    weights, kind = last_weights(sown(params, batch))
+    return np.asarray(jax.device_get(over_patches(weights))), kind
+
+
+def last_weights(intermediates: Mapping[str, Any]) -> tuple[Float[Array, "b heads n m"], str]:
+    """The weights nearest to the output: those of an attention pooling, or else of the last block."""
+    flat = traverse_util.flatten_dict(dict(intermediates), sep="/")
+    found = {path: value[-1] for path, value in flat.items() if path.split("/")[-1] == "weights"}
+    if not found:
+        raise UserError("the model sows no attention weights")
+    pools = [path for path in found if "pool" in path]
+    path = pools[-1] if pools else max(found, key=_natural)
+    weights = found[path]
+    weights = weights[-1] if weights.ndim == 5 else weights  # scanned layers: the last one
+    if pools:
+        return weights, "attention pooling, mean over heads"
+    token = "the class token's" if has_class_token(weights.shape[-1]) else "mean over all queries of the"
+    return weights, f"{token} attention in the last block, mean over heads"
+
+
+def over_patches(weights: Float[Array, "b heads n m"]) -> Float[Array, "b g g"]:
+    """Mean over heads of what the class token reads, or else of what all queries read, laid out on the grid."""
+    tokens = weights.shape[-1]
+    extra = int(has_class_token(tokens))
+    side = math.isqrt(tokens - extra)
+    if side * side + extra != tokens:
+        raise UserError(f"{tokens} tokens are no square grid of patches")
+    read = weights[:, :, :1] if extra else weights
+    flat = jnp.mean(read, axis=(1, 2))[:, extra:]
+    flat = flat / jnp.maximum(flat.sum(axis=1, keepdims=True), 1e-12)
+    return flat.reshape(-1, side, side).astype(jnp.float32)
+
+
+def has_class_token(tokens: int) -> bool:
+    """Whether one of the tokens is no patch: a square grid has a square number of them."""
+    return math.isqrt(tokens) ** 2 != tokens
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """`blocks_10` after `blocks_9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]

@@ -1,0 +1,102 @@
+"""Makes the HTML page of a run.
+
+example:
+  mmjax report runs/quickstart
+  mmjax report runs/mine --data photos/captions.jsonl --data-option caption=captions_en
+"""
+
+import argparse
+import pathlib
+from typing import Any
+
+from mmjax.errors import UserError
+
+ITEMS = 2000  # of the set that are searched for examples: the first ones
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="a run folder")
+    parser.add_argument("--data", metavar="D", help="the examples' source (default: the run's own test set)")
+    parser.add_argument(
+        "--data-option", action="append", default=[], metavar="KEY=VALUE", help="an option of the source; repeatable"
+    )
+    parser.add_argument(
+        "--recollect", action="store_true", help="pick the examples anew instead of using the kept ones"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from mmjax.report.data import load
+
+    if not args.run.is_dir():
+        raise UserError(f"{args.run}: no such run folder")
+    kept = None if args.recollect or args.data else load(args.run)
+    print(write_page(args.run, kept) if kept is not None else _remade(args))
+    return 0
+
+
+def _remade(args: argparse.Namespace) -> pathlib.Path:
+    """Collects from the run's bundle; without a bundle, or without data, the page has no examples."""
+    from mmjax import load
+    from mmjax.data.evaluation import EvalData
+    from mmjax.data.sources import open_source
+    from mmjax.evaluation.verb import data_section
+
+    try:
+        model = load(args.run)
+        section = data_section(args.data, args.data_option, model.config.get("config") or {})
+        data = EvalData(open_source(section, "--data"), model.streams, batch_size=64)
+    except UserError as error:
+        if args.data:
+            raise
+        return write_page(args.run, None, str(error))
+    return write_report(args.run, model, data)
+
+
+def write_report(run: pathlib.Path, model: Any, data: Any) -> pathlib.Path:
+    """Picks examples, keeps them in `RUN/report_data.npz` and writes `RUN/report.html`.
+
+    All processes call it, for all of them compute; the first one writes.
+    """
+    import jax
+
+    from mmjax.data.evaluation import EvalData
+    from mmjax.evaluation.runner import make_evaluators, notes
+    from mmjax.report.collect import collect
+    from mmjax.report.data import save
+
+    if data.items > ITEMS:
+        data = EvalData(data.source, data.streams, data.batch_size, limit=ITEMS, workers=data.workers)
+    config = model.config.get("config") or {}
+    evaluators = make_evaluators((config.get("evaluate") or {}).get("on") or ())
+    try:
+        examples = collect(model, data, notes(evaluators, data), mesh_of(model.params))
+    except UserError as error:
+        return write_page(run, None, str(error))
+    if jax.process_index() == 0:
+        save(run, examples)
+    return write_page(run, examples)
+
+
+def write_page(run: pathlib.Path, data: Any, why_none: str = "") -> pathlib.Path:
+    """Renders to `RUN/report.html`, never leaving a half-written page."""
+    import os
+
+    import jax
+
+    from mmjax.report.page import render
+
+    page = run / "report.html"
+    if jax.process_index() == 0:
+        draft = page.with_suffix(".tmp")
+        draft.write_text(render(run, data, why_none), encoding="utf-8")
+        os.replace(draft, page)
+    return page
+
+
+def mesh_of(params: Any) -> Any:
+    """The mesh that the parameters live on, or None."""
+    import jax
+
+    shardings = [getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(params)]
+    return next((s.mesh for s in shardings if isinstance(s, jax.sharding.NamedSharding)), None)
