@@ -1,0 +1,261 @@
+"""What the documentation says is true: its commands run, its links lead somewhere, its figures are those measured.
+
+A command stands in a ```bash or ```console block of a page, or on a line of its own in the docstring of a config. Each
+is run here with a tiny budget, or belongs in `ELSEWHERE` with the test that runs it. `PATH/` in a command is the
+reader's folder of real data; such a command needs MMJAX_TEST_DATA.
+
+A figure is quoted as <!-- bench:NAME.key -->1.7<!-- /bench -->: the median of `key` in benchmarks/results/NAME.json,
+rounded as written. `NAME.key.max` (min, n) quotes another statistic; with a % sign the file holds a fraction.
+"""
+
+import ast
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+
+TINY = ["--config.steps=2", "--config.batch_size=16", "--config.log.every=1"]
+QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quickstart"
+
+# Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
+HERE = {
+    r"mmjax (\w+ )?--help": [],
+    r"mmjax train .*": TINY,
+    r"mmjax evaluate .*": ["--limit", "16"],
+    r"mmjax report .*": [],
+    r"mmjax data (check|describe|convert|tokenizer) .*": [],
+    # For real, CI runs `make test` and with it `make install`, and test_quickstart.py runs `make quickstart`.
+    r"make( [a-z-]+)?": ["--dry-run"],
+}
+# Pattern: the test that runs it.
+ELSEWHERE: dict[str, str] = {}
+
+
+# --- commands
+
+
+def commands_of_page(text: str) -> list[str]:
+    """Commands of the fenced shell blocks; in a console block those after a `$`."""
+    found = []
+    for kind, block in re.findall(r"^```(bash|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = block.replace("\\\n", " ").splitlines()
+        found += [line.removeprefix("$ ") for line in lines if kind == "bash" or line.startswith("$ ")]
+    return clean(found)
+
+
+def commands_of_config(text: str) -> list[str]:
+    """Lines of a config's docstring that start with a command."""
+    docstring = (ast.get_docstring(ast.parse(text), clean=False) or "").replace("\\\n", " ")
+    return clean(re.findall(r"^ *((?:mmjax|make|python) .*)", docstring, re.MULTILINE))
+
+
+def clean(lines: list[str]) -> list[str]:
+    """Without comments and superfluous blanks."""
+    return [command for line in lines if (command := shlex.join(shlex.split(line, comments=True)))]
+
+
+def everything() -> dict[str, str]:
+    """{command: where it stands first}."""
+    found: dict[str, str] = {}
+    for path in PAGES:
+        for command in commands_of_page(path.read_text()):
+            found.setdefault(command, path.relative_to(ROOT).as_posix())
+    for path in CONFIGS:
+        for command in commands_of_config(path.read_text()):
+            found.setdefault(command, path.relative_to(ROOT).as_posix())
+    return found
+
+
+COMMANDS = everything()
+
+
+def matching(table: dict, command: str):
+    """The entry of the first pattern that matches the whole command, or None."""
+    return next((value for pattern, value in table.items() if re.fullmatch(pattern, command)), None)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> pathlib.Path:
+    """A folder as the reader has it after the quickstart, on a tiny budget."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("configs", "benchmarks", "Makefile", "pyproject.toml", "setup.py", "constraints.txt", ".venv"):
+        if (ROOT / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    run(QUICKSTART, TINY, folder)
+    return folder
+
+
+def run(command: str, extra: list[str], folder: pathlib.Path) -> None:
+    """Runs a documented command in a folder, as a user would: one device, no test settings."""
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    environment["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    arguments = shlex.split(command) + extra
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if matching(HERE, c) is not None])
+def test_command_runs(command, workspace, request):
+    if "PATH/" in command:
+        command = command.replace("PATH/", f"{request.getfixturevalue('data_root')}/")
+    extra = matching(HERE, command)
+    if command == QUICKSTART:
+        assert (workspace / "runs" / "quickstart" / "bundle").is_dir(), "the fixture has run it"
+    else:
+        run(command, extra, workspace)
+
+
+def test_every_command_is_run_by_a_test():
+    lost = {c: page for c, page in COMMANDS.items() if matching(HERE, c) is None and matching(ELSEWHERE, c) is None}
+    assert not lost, "add them to HERE or ELSEWHERE"
+
+
+def test_the_tests_named_here_exist():
+    for pattern, test in ELSEWHERE.items():
+        file, _, name = test.partition("::")
+        tree = ast.parse((ROOT / file).read_text())
+        assert any(isinstance(node, ast.FunctionDef) and node.name == name for node in ast.walk(tree)), test
+        assert any(re.fullmatch(pattern, command) for command in COMMANDS), f"no page says {pattern} any more"
+
+
+def test_make_quickstart_is_the_documented_command():
+    recipe = subprocess.run(["make", "--dry-run", "quickstart"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f".venv/bin/{QUICKSTART}" in recipe.stdout
+
+
+def test_each_config_opens_with_its_command():
+    bare = [path.name for path in CONFIGS if not commands_of_config(path.read_text())]
+    assert not bare
+
+
+def test_commands_are_found():
+    page = "```bash\nmake test  # all\nmmjax report \\\n  RUN\n```\n```console\n$ mmjax --help\nusage\n```"
+    assert commands_of_page(page) == ["make test", "mmjax report RUN", "mmjax --help"]
+    assert commands_of_config('"""A.\n\n    mmjax train --config a \\\n        --workdir b\n\nText\n"""') == [
+        "mmjax train --config a --workdir b"
+    ]
+
+
+# --- figures
+
+
+def wrong_figures(text: str, results: pathlib.Path) -> list[str]:
+    """What is quoted otherwise than it was measured."""
+    wrong = []
+    for key, shown in re.findall(r"<!-- bench:(\S+) -->(.*?)<!-- /bench -->", text, re.DOTALL):
+        number = re.search(r"-?[\d,]*\.?\d+", shown)
+        try:
+            value = measured(key, results) * (100 if "%" in shown else 1)
+        except (KeyError, FileNotFoundError) as error:
+            wrong.append(f"{key}: {type(error).__name__} {error}")
+            continue
+        written = number.group().replace(",", "") if number else ""
+        expected = f"{value:.{len(written.partition('.')[2])}f}"
+        if written != expected:
+            wrong.append(f"{key}: the page says {shown.strip()!r}, the file {expected}")
+    return wrong
+
+
+def measured(key: str, results: pathlib.Path) -> float:
+    name, _, what = key.partition(".")
+    table = json.loads((results / f"{name}.json").read_text())["measurements"]
+    if what not in table and what.rpartition(".")[2] in ("median", "min", "max", "n"):
+        what, _, statistic = what.rpartition(".")
+        return table[what][statistic]
+    return table[what]["median"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_figures_are_those_measured(page):
+    assert not wrong_figures(page.read_text(), ROOT / "benchmarks" / "results")
+
+
+def test_a_wrong_figure_is_found(tmp_path):
+    values = {"ratio": {"median": 1.72, "min": 1.5, "max": 2.0, "n": 5}, "R@1": {"median": 0.853, "n": 3}}
+    (tmp_path / "x.json").write_text(json.dumps({"measurements": values}))
+
+    def wrong(text: str) -> bool:
+        return bool(wrong_figures(text, tmp_path))
+
+    right = [
+        "x.ratio -->1.7 ×",
+        "x.ratio -->1.72",
+        "x.ratio.max -->2",
+        "x.R@1 -->85.3 %",
+        "x.R@1 -->0.853",
+        "x.ratio.n -->5",
+    ]
+    assert not any(wrong(f"<!-- bench:{text}<!-- /bench -->") for text in right)
+    mutants = [
+        "x.ratio -->1.8",
+        "x.ratio.max -->1.7",
+        "x.R@1 -->85.4 %",
+        "x.gone -->1",
+        "y.ratio -->1.7",
+        "x.ratio -->soon",
+    ]
+    assert all(wrong(f"<!-- bench:{text}<!-- /bench -->") for text in mutants)
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda path: path.name)
+def test_no_figure_of_the_results_stands_outside_a_marker(page):
+    _, _, rest = page.read_text().partition("## Results\n" if page.name == "README.md" else "## 结果\n")
+    rows = [line for line in rest.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    assert rows, "the table of results is gone"
+    for row in rows:
+        cells = re.sub(r"<!-- bench:.*?<!-- /bench -->", "", row).split("|")[
+            2:
+        ]  # the first column says what is measured
+        assert not re.search(r"\d", "".join(cells)), row
+
+
+def test_the_readmes_say_the_same():
+    english, chinese = (path.read_text() for path in READMES)
+    assert commands_of_page(english) == commands_of_page(chinese)
+    assert re.findall(r"bench:\S+ -->.*?<", english) == re.findall(r"bench:\S+ -->.*?<", chinese)
+
+
+# --- links
+
+
+def dead_links(page: pathlib.Path) -> list[str]:
+    """Relative links and anchors that lead nowhere."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"", text):
+        target, _, anchor = "".join(link).partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        path = page.parent / target if target else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            dead.append("".join(link))
+    return dead
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+    """Names of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    assert not dead_links(page)
+
+
+def test_a_dead_link_is_found(tmp_path):
+    page = tmp_path / "a.md"
+    page.write_text(
+        "# A head: `x`\n[ok](#a-head-x) [ok](https://x.y) [no](b.md) [no](#b) ![no](c.png)\n```\n[x](d.md)\n```\n"
+    )
+    assert dead_links(page) == ["b.md", "#b", "c.png"]
