@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from mmjax.batch import Batch, Stream
 from mmjax.config import build
 from mmjax.data.streams import STREAMS
-from mmjax.errors import UserError
+from mmjax.errors import BadItem, UserError
 from mmjax.tasks import TASKS
 
 FORMAT = 1
@@ -63,12 +63,19 @@ class Model:
             raise UserError("embed takes one stream at a time, e.g. embed(image=[...])")
         ((name, values),) = items.items()
         name = self._stream_name(name)
-        rows = [self.streams[name](_raw(value), None) for value in values]
+        rows = [self._row(name, value) for value in values]
         data = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
         present = np.ones(len(rows), bool)
         index = np.arange(len(rows), dtype=np.int32)
         batch = Batch({name: Stream(present=present, **data)}, present, index, index)
         return np.asarray(_embed(self.task, name)(self.params, batch), np.float32)
+
+    def _row(self, name: str, value: Any) -> dict[str, np.ndarray]:
+        stream = self.streams[name]
+        try:
+            return stream((value,) if stream.kind == "text" else _raw(value), None)
+        except (BadItem, OSError) as error:
+            raise UserError(f"{name} {str(value)[:80]!r}: {error}") from None
 
     def _stream_name(self, name: str) -> str:
         texts = [key for key, stream in self.streams.items() if stream.kind == "text"]
@@ -85,13 +92,8 @@ def _embed(task: Any, stream: str) -> Any:
 
 
 def _raw(value: Any) -> Any:
-    """A path as its bytes; captions as the tuple that a source gives."""
-    if isinstance(value, pathlib.Path):
-        return value.read_bytes()
-    if isinstance(value, str):
-        file = pathlib.Path(value)
-        return file.read_bytes() if file.suffix and file.is_file() else (value,)
-    return value
+    """A path as the bytes of its file; bytes and arrays as they are."""
+    return pathlib.Path(value).read_bytes() if isinstance(value, (str, pathlib.Path)) else value
 
 
 def save(folder: str | pathlib.Path, model: Model) -> pathlib.Path:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mmjax import __version__
-from mmjax.errors import UserError, nearest
+from mmjax.errors import RunError, UserError, nearest
 
 # verb: (module, what it does)
 VERBS = {
@@ -80,6 +80,9 @@ def call(verb: str, arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"mmjax {verb}: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"mmjax {verb}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"mmjax {verb}: interrupted", file=sys.stderr)
         return 130

@@ -161,6 +161,20 @@ def check(target: Callable, arguments: Mapping[str, Any], where: str, given: Map
             raise UserError(f"{where}.{key} must be {describe(annotation)}, got {arguments[key]!r}")
 
 
+def with_defaults(section: Any, known: Mapping[str, Callable] | type, where: str) -> dict[str, Any]:
+    """A section with every default written out, as a bundle keeps it: a later change of a default must not touch it."""
+    target, arguments = choose(section, known, where)
+    make = getattr(target, "from_config", target)
+    name = {"name": section if isinstance(section, str) else section["name"]} if not inspect.isclass(known) else {}
+    parameters, schema = inspect.signature(make).parameters, schema_of(make)
+    defaults = {
+        key: parameters[key].default
+        for key, (annotation, required) in schema.items()
+        if not required and not isinstance(annotation, dataclasses.InitVar)
+    }
+    return name | {key: plain(value) for key, value in defaults.items()} | arguments
+
+
 def schema_of(target: Callable) -> dict[str, tuple[Any, bool]]:
     """Argument name → (annotation, required). For a function only what has a default can be configured."""
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)

@@ -1,10 +1,14 @@
-"""The two kinds of trouble that are not bugs: a user's mistake, and a bad item in the data."""
+"""The kinds of trouble that are not bugs: a user's mistake, a run that must stop, a bad item in the data."""
 
 from collections.abc import Sequence
 
 
 class UserError(Exception):
     """Wrong use: one line that names the file or key, what is wrong and what to do. The command line exits with 2."""
+
+
+class RunError(Exception):
+    """A run that cannot go on, though started rightly: it diverged, or too much of its data is bad. Exits with 1."""
 
 
 class BadItem(Exception):

@@ -55,8 +55,13 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
     if batch_size % ways:
         near = max(batch_size // ways, 1) * ways
         raise UserError(f"batch_size {batch_size} does not divide by data x fsdp = {ways}; {near} or {near + ways} do")
-    if ways % jax.process_count():
-        raise UserError(f"mesh: data x fsdp = {ways} does not divide by {jax.process_count()} hosts")
+    hosts = jax.process_count()
+    if ways % hosts:
+        raise UserError(f"mesh: data x fsdp = {ways} does not divide by {hosts} hosts")
+    # Each host loads one contiguous part of the batch, in the order of the hosts, and holds just that part.
+    owners = np.array([device.process_index for device in mesh.devices.flat]).reshape(ways, -1)
+    if (owners != np.repeat(np.arange(hosts), ways // hosts)[:, None]).any():
+        raise UserError("mesh: a tensor axis across hosts, or hosts out of order; make tensor divide a host's devices")
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:

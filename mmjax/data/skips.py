@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mmjax.data.host_batch import HostBatch, Skip
 from mmjax.data.sources import Source
-from mmjax.errors import UserError
+from mmjax.errors import RunError
 
 ENOUGH = 1000  # rows that must have been seen before a rate means anything
 
@@ -46,7 +46,7 @@ class SkipLedger:
         """Lists the bad items of a batch.
 
         Raises:
-          UserError: too many of the source are bad; with the first three.
+          RunError: too many of the source are bad; with the first three.
         """
         path = self.path if not batch.host else self.path.with_stem(f"{self.path.stem}_{batch.host}")
         if path not in self._known:
@@ -71,7 +71,7 @@ class SkipLedger:
         if rate <= self.max_rate or not (everything or batch.seen >= min(items, ENOUGH)):
             return
         first = "; ".join(f"{skip.id}: {skip.reason}" for skip in bad[:3])
-        raise UserError(
+        raise RunError(
             f"{batch.source}: {len(bad)} of the {round(share)} items seen are bad, more than data.max_skip_rate "
             f"{self.max_rate:g} allows ({first}); all are in {path}: repair the data, or raise the rate"
         )

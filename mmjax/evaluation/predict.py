@@ -31,6 +31,7 @@ class EvalSet(Protocol):
     """What evaluators ask of the data: batches per stream, whose rows belong to items, and the truth of each item."""
 
     source: Any  # the items themselves; may have `class_names` and `templates`
+    items: int  # their number
     skipped: list[Skip]  # items that could not be read; filled while iterating
 
     def count(self, stream: str) -> int: ...

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmjax.config import build
 from mmjax.evaluation import EVALUATORS
-from mmjax.evaluation.predict import EvalSet, Metrics
+from mmjax.evaluation.predict import EvalSet, Metrics, on_any_host
 
 
 @runtime_checkable
@@ -31,7 +32,8 @@ def evaluate(
     metrics: Metrics = {}
     for evaluator in evaluators.values():
         metrics |= evaluator.run(task, params, data, mesh)
-    return metrics | {"skipped": len({skip.index for skip in data.skipped})}
+    skipped = np.isin(np.arange(data.items), [skip.index for skip in data.skipped])
+    return metrics | {"skipped": int(on_any_host(skipped).sum())}
 
 
 def notes(evaluators: Mapping[str, Evaluator], data: EvalSet) -> dict[str, str]:

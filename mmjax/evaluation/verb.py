@@ -25,10 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", metavar="P", help="for zero_shot: a shipped set, imagenet, or a .json file")
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="rows a batch (default: 256)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
+    parser.add_argument("--distributed", action="store_true", help="join the other hosts, as `mmjax train` does")
     parser.add_argument("--json", metavar="FILE", help="write {name: number} there; - prints it instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
+    from mmjax.start import start_jax
+
+    start_jax(args.distributed)
+    import jax
+
     from mmjax import load
     from mmjax.data.evaluation import EvalData
     from mmjax.data.sources import open_source
@@ -43,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
     data = EvalData(source, model.streams, -(-args.batch_size // ways) * ways, limit=args.limit)
     metrics = evaluate(model.task, model.params, data, evaluators, mesh)
+    if jax.process_index():
+        return 0
     if args.json == "-":
         print(json.dumps(metrics, indent=2))
         return 0

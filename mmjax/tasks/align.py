@@ -125,5 +125,5 @@ def _rows(features: Features, batch: Batch, name: str) -> tuple[Float[Array, "b 
 
 
 def foil_groups(index: Int[Array, " b"]) -> Int[Array, " b"]:
-    """Groups that equal no item's: an item's group is never negative."""
-    return -1 - index
+    """Groups that equal no item's: the far end of int32, where neither labels nor the loader's own groups reach."""
+    return jnp.iinfo(jnp.int32).min + index

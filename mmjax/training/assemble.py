@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmjax.bundle import blank_batch
-from mmjax.config import build, choose, plain, schema_of
+from mmjax.config import build, choose, plain, schema_of, with_defaults
 from mmjax.data.evaluation import EvalData
 from mmjax.data.loader import Loader
 from mmjax.data.sources import Source, open_source
@@ -63,14 +63,15 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     check_batch(experiment.batch_size, mesh)
     evaluators = make_evaluators(experiment.evaluate.on)
     sources, weights = open_sources(experiment.data.train)
-    sections = fit_tokenizers(plain(experiment.data.streams), sources[0], folder / "tokenizers")
+    sections = tokenized(plain(experiment.data.streams), sources, folder / "tokenizers")
+    sections = {n: with_defaults(section, STREAMS, f"config.data.streams.{n}") for n, section in sections.items()}
     streams = {name: build(section, STREAMS, f"config.data.streams.{name}") for name, section in sections.items()}
     task_section = complete(plain(experiment.task), streams)
     task = build(task_section, TASKS, "config.task")
-    check_accumulation(task, experiment.optimizer)
+    check_accumulation(task, experiment.optimizer, experiment.batch_size, mesh.shape["data"] * mesh.shape["fsdp"])
     check_towers(task_section, streams)
-    data, rows = experiment.data, experiment.evaluate.batch_size or experiment.batch_size
-    check_batch(rows, mesh)
+    data, ways = experiment.data, mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = -(-(experiment.evaluate.batch_size or experiment.batch_size) // ways) * ways
     limit = experiment.evaluate.limit or None
     test_source = data.test if data.test is not None else data.eval
     return Run(
@@ -96,6 +97,18 @@ def open_sources(train: Any) -> tuple[list[Source], list[float]]:
     sections = [dict(section) for section in train]
     weights = [float(section.pop("weight", 1.0)) for section in sections]
     return [open_source(plain(s), f"config.data.train[{i}]") for i, s in enumerate(sections)], weights
+
+
+def tokenized(sections: Mapping[str, Any], sources: Sequence[Source], folder: pathlib.Path) -> dict[str, Any]:
+    """Stream sections whose tokenizers exist: the first host trains those that do not, the others wait and read."""
+    if jax.process_count() == 1:
+        return fit_tokenizers(sections, sources, folder)
+    from jax.experimental import multihost_utils
+
+    if jax.process_index() == 0:
+        fit_tokenizers(sections, sources, folder)
+    multihost_utils.sync_global_devices("tokenizers")
+    return fit_tokenizers(sections, sources, folder)
 
 
 def make_loader(
@@ -128,10 +141,11 @@ def complete(task: Mapping[str, Any], streams: Mapping[str, Any]) -> dict[str, A
     towers = {name: dict(section) for name, section in task["towers"].items()}
     for stream, tower in task["streams"].items():
         if stream in streams and tower in towers:
-            encoder, _ = choose(towers[tower], ENCODERS, f"config.task.towers.{tower}")
+            where = f"config.task.towers.{tower}"
+            encoder, given = choose(towers[tower], ENCODERS, where)
             known = schema_of(encoder)
-            facts = {key: value for key, value in streams[stream].facts().items() if key in known}
-            towers[tower] = facts | towers[tower]
+            facts = {key: value for key, value in streams[stream].facts().items() if key in known and key not in given}
+            towers[tower] = with_defaults({**towers[tower], **facts}, ENCODERS, where)
     return {**task, "towers": towers}
 
 
@@ -158,12 +172,6 @@ def check_towers(task: Mapping[str, Any], streams: Mapping[str, Any]) -> None:
 def abstract_batch(run: Run) -> Any:
     """A blank batch of the fewest rows that divide over the mesh: shapes for initialising."""
     return blank_batch(run.streams, run.mesh.shape["data"] * run.mesh.shape["fsdp"])
-
-
-def devices_text(mesh: Mesh) -> str:
-    """`8 x cpu (data 2, fsdp 4)`."""
-    axes = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items() if size > 1)
-    return f"{mesh.size} x {jax.devices()[0].device_kind}" + (f" ({axes})" if axes else "")
 
 
 def _plain_section(section: Any) -> Any:

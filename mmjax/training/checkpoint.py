@@ -1,9 +1,9 @@
 """Checkpoints through Orbax: asynchronous, atomic, kept by policy, restored onto any mesh."""
 
 import importlib.metadata
-import json
+import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orbax.checkpoint as ocp
@@ -17,7 +17,7 @@ LIBRARIES = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gra
 
 
 class Checkpoints:
-    """The `checkpoints/` folder of a run. An error of an asynchronous save is raised by the next call of `save`."""
+    """The `checkpoints/` folder of a run. An error of an asynchronous save is raised at the next step."""
 
     def __init__(self, run: pathlib.Path, options: Checkpoint):
         self._every = options.every
@@ -25,7 +25,11 @@ class Checkpoints:
             (run / "checkpoints").resolve(),
             item_names=("state", "meta"),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_policy(options), cleanup_tmp_directories=True, enable_async_checkpointing=True
+                preservation_policy=_policy(options),
+                # Without a best_fn Orbax writes no metrics, and after a restart nothing would be the best.
+                best_fn=_score(options) if options.best else None,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
             ),
         )
 
@@ -59,9 +63,9 @@ class Checkpoints:
             raise UserError(f"{self._manager.directory}/{step}: does not fit this config's model ({first})") from error
         return restored["state"]
 
-    def meta(self, step: int) -> dict[str, Any]:
-        """Config, step and library versions of a checkpoint."""
-        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    def libraries(self, step: int) -> dict[str, str]:
+        """The library versions that a checkpoint was written with."""
+        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]["libraries"]
 
     def check(self) -> None:
         """Raises the error of a save that failed in the background."""
@@ -83,18 +87,16 @@ def _policy(options: Checkpoint) -> policies.AnyPreservationPolicy:
     if options.keep_every:
         keep.append(policies.EveryNSteps(options.keep_every))
     if options.best:
-        sign = 1.0 if options.best_mode == "max" else -1.0
-        score = lambda metrics: sign * metrics.get(options.best, -float("inf"))  # noqa: E731
-        keep.append(policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False))
+        keep.append(policies.BestN(get_metric_fn=_score(options), n=1, keep_checkpoints_without_metrics=False))
     return policies.AnyPreservationPolicy(keep)
+
+
+def _score(options: Checkpoint) -> Callable[[Mapping[str, float]], float]:
+    """What the best checkpoint has most of; a checkpoint without the metric is never the best."""
+    sign = 1.0 if options.best_mode == "max" else -1.0
+    return lambda metrics: sign * metrics[options.best] if options.best in metrics else -math.inf
 
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that a run's numbers depend on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def read_config(run: pathlib.Path) -> dict[str, Any] | None:
-    """The resolved config that a run folder was started with, or None for a new folder."""
-    file = run / "config.json"
-    return json.loads(file.read_text()) if file.exists() else None

@@ -81,7 +81,8 @@ class Log:
       every: steps between lines of metrics.jsonl.
       tensorboard: also write RUN/tensorboard.
       wandb: Weights & Biases project; "" for none. Needs the extra `[wandb]`.
-      profile: (first, last) step of a profiler trace; () for none. `touch RUN/profile` traces five steps at any time.
+      profile: (first, last) step of a profiler trace, both included; () for none. `touch RUN/profile` traces five
+        steps at any time.
       report: whether to write RUN/report.html at the end.
     """
 
@@ -102,7 +103,8 @@ class Experiment:
       data, task, optimizer, mesh, evaluate, checkpoint, log: the sections.
       seed: of everything random: order, augmentation, initialisation, dropout.
       max_bad_steps: non-finite steps in a row after which the run stops.
-      matmul_precision: of float32 matmuls: TPUs multiply in bfloat16 unless "highest".
+      matmul_precision: of float32 matmuls that do not say themselves; attention, dense layers and losses in float32
+        are always exact, which matters on TPUs.
     """
 
     steps: int
@@ -149,6 +151,19 @@ def parse(config: ConfigDict) -> Experiment:
             raise UserError(f"config.{key} must be at least 1, got {value}")
     if not 0 <= experiment.data.max_skip_rate <= 1:
         raise UserError(f"config.data.max_skip_rate must lie in [0, 1], got {experiment.data.max_skip_rate}")
+    if experiment.evaluate.every and experiment.data.eval is None:
+        raise UserError("config.evaluate.every is set, but config.data.eval names no data to evaluate on")
+    if experiment.checkpoint.best and not experiment.evaluate.every:
+        raise UserError("config.checkpoint.best needs evaluations during training: set config.evaluate.every")
+    negative = {
+        "evaluate.every": experiment.evaluate.every,
+        "evaluate.limit": experiment.evaluate.limit,
+        "checkpoint.every": experiment.checkpoint.every,
+        "checkpoint.keep_every": experiment.checkpoint.keep_every,
+    }
+    for key, value in negative.items():
+        if value < 0:
+            raise UserError(f"config.{key} must not be negative, got {value}")
     if len(experiment.log.profile) not in (0, 2):
         raise UserError(f"config.log.profile must be (first, last), got {experiment.log.profile}")
     return experiment

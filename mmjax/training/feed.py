@@ -18,6 +18,7 @@ class Fed(NamedTuple):
     step: int
     batch: Batch
     host: Batch
+    source: str
 
 
 def feed(batches: Iterable[HostBatch], mesh: Mesh, ledger: SkipLedger, clock: Clock) -> Iterator[Fed]:
@@ -29,7 +30,7 @@ def feed(batches: Iterable[HostBatch], mesh: Mesh, ledger: SkipLedger, clock: Cl
             item = next(source, None)
             if item is not None:
                 ledger.add(item)
-                waiting.append(Fed(item.step, put_batch(item.batch, mesh), item.batch))
+                waiting.append(Fed(item.step, put_batch(item.batch, mesh), item.batch, item.source))
         if item is None or len(waiting) > 1:
             if not waiting:
                 return

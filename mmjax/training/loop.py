@@ -14,7 +14,7 @@ import numpy as np
 from mmjax import progress
 from mmjax.bundle import Model, save
 from mmjax.data.loader import SkipLedger
-from mmjax.errors import UserError
+from mmjax.errors import RunError
 from mmjax.evaluation.runner import evaluate
 from mmjax.training import resume
 from mmjax.training.assemble import Run, abstract_batch
@@ -37,21 +37,33 @@ class Trainer:
 
     def __init__(self, run: Run, *, force: bool = False):
         self.run, self.clock = run, Clock()
-        resume.check(run.folder, run.config, force)
         experiment = run.experiment
         self.checkpoints = Checkpoints(run.folder, experiment.checkpoint)
         self.start = self.checkpoints.latest() or 0
-        init = initializer(run.task, experiment.optimizer, experiment.steps, abstract_batch(run))
+        if self.start and not force:
+            resume.check(run.folder, run.config)
+        init = initializer(run.task, experiment.optimizer, abstract_batch(run))
         with jax.set_mesh(run.mesh), self.clock.part("compile"):
             if self.start:
                 self.state = self.checkpoints.restore(self.start, abstract_state(init, run.mesh))
+                self._warn_of_versions()
             else:
                 self.state = create_state(init, run.mesh, experiment.seed)
+        # Only a config that a state could be made of is the run's; a refused one leaves no trace.
+        write_json(run.folder / "config.json", run.config)
         self.writer = Writer(run.folder, self.start, experiment.log, run.config)
+        self.profiler = Profiler(run.folder, experiment.log.profile)
         self.ledger = SkipLedger(run.folder / "skipped.jsonl", experiment.data.max_skip_rate, run.loader.items)
         self.pending: collections.deque[tuple[Fed, dict[str, jax.Array]]] = collections.deque()
-        self.latest: dict[str, float | int] = {}  # of the last evaluation: what the best checkpoint is chosen by
+        self.scores: dict[str, float | int] = {}  # of an evaluation at this very step: what the best is chosen by
         self.flops = 0.0
+
+    def _warn_of_versions(self) -> None:
+        """Other libraries may round otherwise: a resume is exact under the same ones."""
+        now, then = versions(), self.checkpoints.libraries(self.start)
+        changes = [f"{name} {then.get(name)} → {version}" for name, version in now.items() if then.get(name) != version]
+        if changes:
+            log.warning("resuming under other libraries than the checkpoint's: %s", ", ".join(changes))
 
     def train(self) -> int:
         """Trains to the end, or to a stop request. Returns the exit code of the process."""
@@ -65,38 +77,41 @@ class Trainer:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
         """Everything that must be closed whatever happens."""
-        steps = self.run.experiment.steps
-        precision = self.run.experiment.matmul_precision
         with (
             contextlib.closing(self.writer),
             contextlib.closing(self.checkpoints),
-            jax.set_mesh(self.run.mesh),
-            jax.default_matmul_precision(None if precision == "default" else precision),
-            progress.bar("training", steps, done=self.start) as advance,
+            contextlib.closing(self.profiler),
+            self._computing(),
+            progress.bar("training", self.run.experiment.steps, done=self.start) as advance,
         ):
             yield advance
+
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        """The mesh and the precision of everything that this run computes."""
+        precision = self.run.experiment.matmul_precision
+        with jax.set_mesh(self.run.mesh), jax.default_matmul_precision(None if precision == "default" else precision):
+            yield
 
     def _steps(self, stop: StopRequest, advance: Any) -> bool:
         """Runs the remaining steps. Returns whether it was interrupted."""
         run, experiment = self.run, self.run.experiment
         if self.start >= experiment.steps:
             return False
-        profiler = Profiler(run.folder, experiment.log.profile)
         host, hosts = jax.process_index(), jax.process_count()
         key = jax.device_put(jax.random.key(experiment.seed), jax.NamedSharding(run.mesh, jax.P()))
         step_fn = None
         with run.loader.batches(self.start, host, hosts) as batches:
             for fed in feed(batches, run.mesh, self.ledger, self.clock):
                 step_fn = step_fn or self._compile(fed, key)
-                profiler.at(fed.step)
+                self.profiler.at(fed.step)
                 with self.clock.part("step"), jax.transfer_guard("disallow"):
                     self.state, metrics = step_fn(self.state, fed.batch, key)
-                    self.pending.append((fed, metrics))
-                    self._read(IN_FLIGHT, advance)
+                self.pending.append((fed, metrics))
+                self._read(IN_FLIGHT, advance)
                 done = fed.step + 1
                 if self._after(done, advance, stop):
                     break
-        profiler.close()
         self._read(0, advance)
         return done < experiment.steps
 
@@ -105,14 +120,15 @@ class Trainer:
         experiment = self.run.experiment
         last = done >= experiment.steps
         every = experiment.evaluate.every
-        if every and done % every == 0 and not last:
+        self.scores = {}
+        if every and done % every == 0:
             self._read(0, advance)
             self._evaluate(done)
         leave = bool(stop) or self.checkpoints.preempted(done)
         if last or leave or self.checkpoints.due(done):
             self._read(0, advance)  # what the checkpoint covers is in metrics.jsonl before it exists
             with self.clock.part("save"):
-                self.checkpoints.save(done, self.state, self.run.config, self.latest)
+                self.checkpoints.save(done, self.state, self.run.config, self.scores)
         else:
             self.checkpoints.check()
         return last or leave
@@ -132,10 +148,11 @@ class Trainer:
         return compiled
 
     def _read(self, leave: int, advance: Any) -> None:
-        """Reads the numbers of dispatched steps, all but the last `leave`."""
+        """Reads the numbers of dispatched steps, all but the last `leave`; waiting for them is computing."""
         while len(self.pending) > leave:
             fed, device_metrics = self.pending.popleft()
-            metrics = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
+            with self.clock.part("step"):
+                metrics = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
             self._note(fed, metrics)
             advance(1, loss=metrics["loss"], **self._rate(fed.step + 1, metrics))
 
@@ -160,10 +177,10 @@ class Trainer:
         """Names the rows of a non-finite step; stops after too many in a row, with the batch saved.
 
         Raises:
-          UserError: `max_bad_steps` steps in a row were not finite.
+          RunError: `max_bad_steps` steps in a row were not finite.
         """
         rows = np.asarray(fed.host.index).tolist()
-        line = {"step": fed.step + 1, "loss": str(metrics["loss"]), "index": rows}
+        line = {"step": fed.step + 1, "loss": str(metrics["loss"]), "source": fed.source, "index": rows}
         with (self.run.folder / f"bad_steps_{jax.process_index()}.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         log.warning("step %d is not finite: update skipped, rows in bad_steps_*.jsonl", fed.step + 1)
@@ -172,7 +189,7 @@ class Trainer:
         path = self.run.folder / f"bad_batch_{fed.step + 1}_{jax.process_index()}.npz"
         leaves: dict[str, Any] = {path_name(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(fed.host)}
         np.savez(path, **leaves)
-        raise UserError(
+        raise RunError(
             f"{int(metrics['bad'])} steps in a row gave a non-finite loss or gradient, the last is {fed.step + 1}; "
             f"its batch is in {path}; lower the learning rate, or look at the data"
         )
@@ -184,16 +201,16 @@ class Trainer:
             scores = evaluate(
                 self.run.task, self.state.best_params, self.run.eval_data, self.run.evaluators, self.run.mesh
             )
-        self.latest = scores
+        self.scores = scores
         self.writer.learnt(done, {f"eval/{name}": value for name, value in scores.items()})
 
     def finish(self) -> dict[str, float | int]:
-        """Final evaluation, bundle, evaluation.json, environment.json."""
+        """Bundle, final evaluation, evaluation.json, environment.json."""
         run, scores = self.run, {}
-        if run.test_data is not None and run.evaluators:
-            with self.clock.part("evaluate"), jax.set_mesh(run.mesh):
-                scores = evaluate(run.task, self.state.best_params, run.test_data, run.evaluators, run.mesh)
         save(run.folder / "bundle", self.model())
+        if run.test_data is not None and run.evaluators:
+            with self.clock.part("evaluate"), self._computing():
+                scores = evaluate(run.task, self.state.best_params, run.test_data, run.evaluators, run.mesh)
         write_json(run.folder / "evaluation.json", scores)
         write_json(run.folder / "environment.json", environment(run) | self.clock.goodput())
         return scores

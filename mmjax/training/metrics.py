@@ -1,5 +1,6 @@
 """One writer for everything measured, by global step: JSON lines that survive a resume, TensorBoard, W&B."""
 
+import hashlib
 import json
 import math
 import os
@@ -64,7 +65,7 @@ class Writer:
         if options.tensorboard:
             from tensorboardX import SummaryWriter
 
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=after + 1 if after else None)
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=after + 1)
         if options.wandb:
             self._wandb = _wandb_run(options.wandb, run, config)
 
@@ -96,9 +97,16 @@ class Writer:
             self._wandb.log({prefix + name: value for name, value in values.items()}, step=step)
 
 
+def _run_id(run: pathlib.Path) -> str:
+    """The same for the same folder: a resumed run goes on in its own chart."""
+    return hashlib.blake2b(str(run.resolve()).encode(), digest_size=8).hexdigest()
+
+
 def _wandb_run(project: str, run: pathlib.Path, config: Mapping[str, Any]) -> Any:
     try:
         import wandb
     except ImportError:
         raise UserError("config.log.wandb: wandb is not installed; pip install 'mmjax[wandb]'") from None
-    return wandb.init(project=project, dir=str(run), id=run.name, resume="allow", config=dict(config))
+    return wandb.init(
+        project=project, name=run.name, dir=str(run), id=_run_id(run), resume="allow", config=dict(config)
+    )

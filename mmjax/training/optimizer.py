@@ -63,14 +63,18 @@ def rule(options: Optimizer) -> optax.GradientTransformation:
         "adamw": lambda: optax.scale_by_adam(b1, b2, eps=1e-8),
         "lion": lambda: optax.scale_by_lion(b1, b2),
         "adafactor": lambda: optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.ema(b1)),
-        "muon": lambda: contrib.scale_by_muon(beta=b1, weight_dimension_numbers=_last_two_axes),
+        "muon": lambda: optax.chain(
+            contrib.scale_by_muon(beta=b1, weight_dimension_numbers=_last_two_axes), optax.stateless(_adam_rms)
+        ),
         "sgd": lambda: optax.trace(b1) if b1 else optax.identity(),
     }
     return rules[options.name]()
 
 
-def transformation(options: Optimizer, steps: int, params: Params) -> optax.GradientTransformation:
-    """The whole chain for these parameters (shapes suffice), with every rule checked against their names.
+def transformation(options: Optimizer, params: Params) -> optax.GradientTransformation:
+    """The chain up to the learning rate for these parameters (shapes suffice), its rules checked against their names.
+
+    The learning rate is the step's business: a count of its own here would lag behind after a skipped update.
 
     Raises:
       UserError: a regex that chooses nothing, or no regex at all.
@@ -84,7 +88,6 @@ def transformation(options: Optimizer, steps: int, params: Params) -> optax.Grad
         _update_rule(options, params),
         optax.add_decayed_weights(options.weight_decay, mask=lambda p: _like(p, decays)),
         _scale_by(factors),
-        optax.scale_by_learning_rate(options.rate(steps)),
     ]
     return optax.multi_transform({"train": optax.chain(*chain), "freeze": optax.set_to_zero()}, labels)
 
@@ -124,7 +127,7 @@ def stop_frozen(options: Optimizer, params: Params) -> Params:
 
 
 def _update_rule(options: Optimizer, params: Params) -> optax.GradientTransformation:
-    """Muon orthogonalises matrices; everything else under it learns by Adam (Jordan et al. 2024)."""
+    """Muon orthogonalises matrices; all else learns by Adam (Jordan et al. 2024)."""
     if options.name != "muon":
         return rule(options)
     adam = optax.scale_by_adam(options.b1, options.b2)
@@ -135,6 +138,12 @@ def _update_rule(options: Optimizer, params: Params) -> optax.GradientTransforma
 def _last_two_axes(updates: Any) -> Any:
     """Scanned layers stack their matrices along a leading axis."""
     return jax.tree.map(lambda x: contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1), updates)
+
+
+def _adam_rms(updates: Any, params: Any) -> Any:
+    """Orthogonal updates scaled to the usual size of Adam's: one learning rate serves both (Liu et al. 2025)."""
+    del params
+    return jax.tree.map(lambda u: 0.2 * max(u.shape[-2:]) ** 0.5 * u, updates)
 
 
 def _scale_by(factors: Any) -> optax.GradientTransformation:

@@ -21,10 +21,9 @@ class Profiler:
             if step >= self._until:
                 self.close()
         elif step == self._first:
-            self._start(self._last)
-        elif self._touch.exists():
-            if jax.process_index() == 0:
-                self._touch.unlink(missing_ok=True)
+            self._start(self._last + 1)
+        elif jax.process_index() == 0 and self._touch.exists():  # the trace of one host shows what all of them do
+            self._touch.unlink(missing_ok=True)
             self._start(step + ON_DEMAND)
 
     def close(self) -> None:

@@ -1,12 +1,10 @@
 """Whether a run folder may go on under this config."""
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from mmjax.config import flatten
@@ -33,22 +31,16 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def check(run: pathlib.Path, config: Mapping[str, Any], force: bool) -> None:
-    """Compares with the run folder's config.json, then writes this config there.
+def check(run: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Compares with the config that the run folder's checkpoints were made under.
 
     Raises:
-      UserError: a key that alters the run differs, and `force` is not set.
+      UserError: a key that alters the run differs.
     """
     file = run / "config.json"
-    if file.exists() and not force:
-        differences = changed(json.loads(file.read_text()), config)
-        if differences:
-            raise UserError(
-                f"{run} was started with another config: {'; '.join(differences)}; "
-                "take another --workdir, or go on with the new values by --resume=force"
-            )
-    if jax.process_index() == 0:
-        run.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".tmp")
-        draft.write_text(json.dumps(config, indent=2) + "\n")
-        os.replace(draft, file)
+    differences = changed(json.loads(file.read_text()), config) if file.exists() else []
+    if differences:
+        raise UserError(
+            f"{run} was started with another config: {'; '.join(differences)}; "
+            "take another --workdir, or go on with the new values by --resume=force"
+        )

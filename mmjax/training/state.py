@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from mmjax.batch import Batch
 from mmjax.tasks.base import Params, Task
@@ -39,12 +39,12 @@ class TrainState:
         return self.params if self.ema is None else self.ema
 
 
-def initializer(task: Task, options: Optimizer, steps: int, batch: Batch) -> Callable[[jax.Array], TrainState]:
+def initializer(task: Task, options: Optimizer, batch: Batch) -> Callable[[jax.Array], TrainState]:
     """A function from a key to the first state, for parameters of this batch's shapes."""
 
     def init(key: jax.Array) -> TrainState:
         params = task.init(key, batch)
-        tx = transformation(options, steps, params)
+        tx = transformation(options, params)
         # The average starts as a copy: a donated state must not hold one buffer twice.
         ema = jax.tree.map(jnp.copy, params) if options.ema else None
         zero = jnp.zeros((), jnp.int32)
@@ -65,16 +65,6 @@ def create_state(init: Callable[[jax.Array], TrainState], mesh: Mesh, seed: int)
     """The first state, each device computing only its own shards."""
     target = jax.tree.map(lambda x: x.sharding, abstract_state(init, mesh))
     return jax.jit(init, out_shardings=target)(jax.random.key(seed))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of scalars."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def count(params: Params) -> int:
-    """Number of parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def norm(tree: Any) -> jax.Array:

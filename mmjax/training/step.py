@@ -29,8 +29,10 @@ def make_step(task: Task, options: Optimizer, steps: int) -> Step:
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         loss, metrics, grads = gradients(task, options, state.params, batch, key)
-        tx = transformation(options, steps, state.params)
+        tx = transformation(options, state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        rate = jnp.asarray(options.rate(steps)(state.step), jnp.float32)
+        updates = jax.tree.map(lambda u: -rate * u, updates)
         params = clamp(options, optax.apply_updates(state.params, updates))
         ema = None if state.ema is None else average(options.ema, state.ema, params, state.step)
         grad_norm = norm(grads)
@@ -43,7 +45,7 @@ def make_step(task: Task, options: Optimizer, steps: int) -> Step:
             "gradient_norm": grad_norm,
             "parameter_norm": norm(kept.params),
             "update_norm": jnp.where(finite, norm(updates), 0.0),
-            "learning_rate": jnp.asarray(options.rate(steps)(state.step), jnp.float32),
+            "learning_rate": rate,
             "valid": batch.valid.mean(dtype=jnp.float32),
             "bad": bad,
         }
@@ -52,8 +54,17 @@ def make_step(task: Task, options: Optimizer, steps: int) -> Step:
     return step
 
 
-def check_accumulation(task: Task, options: Optimizer) -> None:
-    """Refuses micro-batches for a task whose loss mixes rows: the sum of their losses would be another loss."""
+def check_accumulation(task: Task, options: Optimizer, batch_size: int, ways: int) -> None:
+    """Refuses micro-batches that do not divide, or for a task whose loss mixes rows: it would be another loss.
+
+    Args:
+      ways: into how many parts the devices split a batch.
+    """
+    if options.accumulate < 1 or batch_size % (options.accumulate * ways):
+        raise UserError(
+            f"config.optimizer.accumulate={options.accumulate}: batch_size {batch_size} must divide by accumulate x "
+            f"data x fsdp = {options.accumulate} x {ways}"
+        )
     if options.accumulate > 1 and task.coupled:
         raise UserError(
             f"config.optimizer.accumulate={options.accumulate}: {type(task).__name__}'s loss compares every row with "
@@ -109,4 +120,4 @@ def _split(x: jax.Array, count: int) -> jax.Array:
 def average(decay: float, ema: Any, params: Params, step: jax.Array) -> Any:
     """Running average, with the decay growing from 0 as (1 + s) / (10 + s): early weights would weigh too long."""
     now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: now * e + (1.0 - now) * p, ema, params)
+    return jax.tree.map(lambda e, p: e + (1.0 - now) * (p - e), ema, params)

@@ -1,14 +1,21 @@
-"""SIGTERM and SIGINT as a request to save and leave between two steps."""
+"""SIGTERM and SIGINT as a request to save and leave between two steps.
 
+On several hosts the request must reach all of them at one step. There SIGTERM belongs to JAX's preemption service,
+which agrees on that step (`Checkpoints.preempted`), and a handler of ours would take it away.
+"""
+
+import os
 import signal
 from types import FrameType, TracebackType
+
+import jax
 
 # EX_TEMPFAIL of sysexits.h: not an error, start the same command again.
 EXIT_INTERRUPTED = 75
 
 
 class StopRequest:
-    """Context manager; true once a signal came. A second signal ends the process at once."""
+    """Context manager; true once a signal came to a run of one process. A second signal ends it at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -18,8 +25,11 @@ class StopRequest:
         return self.signal is not None
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._old[number] = signal.signal(number, self._note)
+        if jax.process_count() == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, self._note)
+        else:
+            self._old[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 75 stopped by SIGTERM, SIGINT or pree
 """
 
 import argparse
-import os
 import pathlib
 import sys
 
@@ -27,10 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmjax.training.memory import keep_freed_memory
-
-    keep_freed_memory()
     from mmjax.config import read
+    from mmjax.start import start_jax
 
     config = read(args.config, args.overrides)
     start_jax(args.distributed)
@@ -44,30 +41,6 @@ def run(args: argparse.Namespace) -> int:
     scores = trainer.finish()
     finish_page(trainer, args, scores)
     return 0
-
-
-def start_jax(distributed: bool) -> None:
-    """Persistent compilation cache, and the other hosts where there are any."""
-    import jax
-
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/mmjax/xla"))
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if distributed:
-        join_hosts()
-
-
-def join_hosts() -> None:
-    """Connects to the other processes of the run."""
-    import jax
-
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    if address is None:
-        jax.distributed.initialize()  # TPU pods, GKE and SLURM tell JAX themselves
-    else:
-        jax.distributed.initialize(address, int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"]))
 
 
 def finish_page(trainer, args: argparse.Namespace, scores: dict[str, float | int]) -> None:

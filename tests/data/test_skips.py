@@ -10,7 +10,7 @@ from mmjax.data.host_batch import HostBatch, Skip
 from mmjax.data.loader import Loader
 from mmjax.data.skips import SkipLedger
 from mmjax.data.streams import ImageStream
-from mmjax.errors import UserError
+from mmjax.errors import RunError
 from tests.data.toys import Toy
 
 
@@ -58,7 +58,7 @@ def test_it_stops_above_the_rate_and_names_the_first(tmp_path):
     kept = ledger(tmp_path)
     kept.add(batch(range(10, 19), seen=990))
     kept.add(batch((10,), seen=1000))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(RunError) as error:
         kept.add(batch((30, 31, 32), seen=1010))
     message = str(error.value)
     assert "toy: 12 of the 1010 items seen are bad, more than data.max_skip_rate 0.01" in message
@@ -73,19 +73,19 @@ def test_few_rows_say_nothing_about_the_rate(tmp_path):
 def test_a_small_source_is_judged_once_it_was_all_seen(tmp_path):
     kept = ledger(tmp_path, toy=40)
     kept.add(batch((1,), seen=30))
-    with pytest.raises(UserError, match="1 of the 40 items"):
+    with pytest.raises(RunError, match="1 of the 40 items"):
         kept.add(batch((1,), seen=50))
 
 
 def test_a_source_that_is_all_bad_stops_at_once(tmp_path):
-    with pytest.raises(UserError, match="10 of the 10 items"):
+    with pytest.raises(RunError, match="10 of the 10 items"):
         ledger(tmp_path).add(batch(range(10)))
 
 
 def test_sources_are_judged_apart(tmp_path):
     kept = ledger(tmp_path, toy=10_000, other=10_000)
     kept.add(batch((1,), seen=5000))
-    with pytest.raises(UserError, match="other: "):
+    with pytest.raises(RunError, match="other: "):
         kept.add(batch(range(20), rows=30, seen=1500, source="other"))
 
 
@@ -99,7 +99,7 @@ def test_every_host_has_a_list_and_judges_its_share(tmp_path):
     ledger(tmp_path).add(batch((1,), seen=1000, host=0, hosts=2))
     ledger(tmp_path).add(batch((2, 3), seen=1000, host=1, hosts=2))
     assert [line["index"] for line in lines(tmp_path / "skipped_1.jsonl")] == [2, 3]
-    with pytest.raises(UserError, match="7 of the 500 items"):
+    with pytest.raises(RunError, match="7 of the 500 items"):
         ledger(tmp_path).add(batch(range(10, 16), seen=1000, host=0, hosts=2))
 
 
@@ -111,7 +111,7 @@ def test_an_interrupted_run_judges_as_one_that_was_not(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         kept, step = ledger(folder, toy=200), 0
-        with pytest.raises(UserError):
+        with pytest.raises(RunError):
             while True:
                 kept.add(made.plan.make(step, 0, 1))
                 if step in interruptions:

@@ -220,7 +220,7 @@ def sections(**changes):
 
 def test_tokenizers_are_trained_once_and_shared(tmp_path):
     source = Toy(30, bad=(0, 3))
-    fitted = fit_tokenizers(sections(), source, tmp_path)
+    fitted = fit_tokenizers(sections(), [source], tmp_path)
     paths = {name: section.get("tokenizer") for name, section in fitted.items()}
     assert paths["caption"] == paths["caption_2"] == {"name": "bpe", "path": str(tmp_path / "caption")}
     assert paths["bytes"] == "bytes" and paths["image"] is None
@@ -228,23 +228,25 @@ def test_tokenizers_are_trained_once_and_shared(tmp_path):
     assert sections() == sections(), "the given sections are left alone"
     stream = build(fitted["caption"], STREAMS, "x")
     assert text_of(stream, "two 7", None) == "two 7"
-    again = fit_tokenizers(sections(), Toy(5, repeats=2), tmp_path)
+    again = fit_tokenizers(sections(), [Toy(5, repeats=2)], tmp_path)
     assert again == fitted, "a resumed run keeps what it has"
+    with pytest.raises(UserError, match="trained otherwise than data.streams.larger asks"):
+        fit_tokenizers(sections(larger={"name": "text", "tokenizer": {"name": "bpe", "size": 350}}), [source], tmp_path)
 
 
 def test_the_same_captions_give_the_same_tokenizer(tmp_path):
     for place in ("a", "b"):
-        fit_tokenizers(sections(), Toy(30), tmp_path / place)
+        fit_tokenizers(sections(), [Toy(30)], tmp_path / place)
     assert (tmp_path / "a/caption/tokenizer.json").read_bytes() == (tmp_path / "b/caption/tokenizer.json").read_bytes()
 
 
 def test_a_source_without_captions_trains_no_tokenizer(tmp_path):
     with pytest.raises(UserError, match="toy: no captions to train a tokenizer on"):
-        fit_tokenizers(sections(), Toy(5, mute=tuple(range(5))), tmp_path)
+        fit_tokenizers(sections(), [Toy(5, mute=tuple(range(5)))], tmp_path)
 
 
 def test_a_saved_tokenizer_moves_with_its_folder(tmp_path):
-    fitted = fit_tokenizers(sections(), Toy(30), tmp_path / "run")
+    fitted = fit_tokenizers(sections(), [Toy(30)], tmp_path / "run")
     stream = build(fitted["caption"], STREAMS, "x")
     draft = tmp_path / "draft"
     section = {**fitted["caption"], "tokenizer": stream.save_tokenizer(draft / "tokenizers" / "caption", root=draft)}

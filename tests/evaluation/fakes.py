@@ -51,6 +51,7 @@ class FakeSet:
         self.features, self.owners, self.truths, self.corrupt = features, owners, truths, set(corrupt)
         self.batch_size, self.texts, self.lose, self.skipped = batch_size, texts or {}, set(lose), []
         self.source = FakeSource(truths)
+        self.items = 1 + max(max(owner) for owner in owners.values())
 
     def count(self, stream):
         return len(self.features[stream])

@@ -11,6 +11,7 @@ import pytest
 
 from mmjax.evaluation.foils import Foils
 from mmjax.evaluation.retrieval import Retrieval
+from mmjax.evaluation.runner import evaluate
 from tests.evaluation.fakes import FakeSet, Lookup, unit
 
 PROGRAM = """
@@ -36,7 +37,7 @@ def scores(mesh):
     features, owners = {"image": images, "caption": captions}, {"image": np.arange(37), "caption": owner}
     data = FakeSet(features, owners, truths, corrupt=[4, 9], texts=texts)
     task, params = Lookup(), np.ones((), np.float32)
-    return Retrieval().run(task, params, data, mesh) | Foils().run(task, params, data, mesh)
+    return evaluate(task, params, data, {"retrieval": Retrieval(), "foils": Foils()}, mesh)
 
 
 @pytest.mark.timeout(180)
@@ -56,3 +57,4 @@ def test_two_hosts_give_the_numbers_of_one():
     found = [json.loads(out.decode().strip().splitlines()[-1]) for out, _ in outputs]
     assert found[0] == found[1] == pytest.approx(scores(None))
     assert found[0]["retrieval/image_to_text/queries"] == 35
+    assert found[0]["skipped"] == 2, "one host found either"

@@ -5,6 +5,7 @@ import pytest
 from mmjax.config import set_key
 from mmjax.errors import UserError
 from mmjax.training.assemble import assemble
+from mmjax.training.loop import Trainer
 from tests.training import toy
 
 MISTAKES = [
@@ -25,6 +26,11 @@ MISTAKES = [
     ({"data.max_skip_rate": "2.0"}, "must lie in"),
     ({"log.profile": "(1,)"}, "log.profile"),
     ({"optimizer.accumulate": "2"}, "compares every row with every other"),
+    ({"optimizer.accumulate": "0"}, "batch_size 16 must divide by accumulate x data x fsdp = 0 x 8"),
+    ({"optimizer.accumulate": "3"}, "must divide by accumulate x data x fsdp = 3 x 8"),
+    ({"data.eval": "none"}, "config.data.eval names no data"),
+    ({"checkpoint.best": "retrieval/text_to_image/R@1", "evaluate.every": "0"}, "needs evaluations during training"),
+    ({"evaluate.limit": "-1"}, "config.evaluate.limit must not be negative"),
     ({"evaluate.on": "('retrieva',)"}, "did you mean retrieval"),
 ]
 
@@ -38,6 +44,16 @@ def test_refused(tmp_path, overrides, message):
         assemble(config, tmp_path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["freeze", "decay"])
+def test_a_refused_rule_leaves_no_trace(tmp_path, key):
+    """Else the corrected command would be refused as another config."""
+    config = toy.get_config()
+    config.optimizer[key] = ("imgae",)
+    with pytest.raises(UserError, match="matches no parameter"):
+        Trainer(assemble(config, tmp_path))
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_the_config_itself_is_fine(tmp_path):

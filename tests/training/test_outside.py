@@ -36,7 +36,7 @@ def test_an_encoder_and_a_loss(tmp_path):
 def test_a_task_which_accumulates(tmp_path):
     config = toy.get_config("task")
     train(config, tmp_path / "whole")
-    config.optimizer.accumulate = 4
+    config.optimizer.accumulate = 2
     train(config, tmp_path / "parts")
     np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-4)
     assert losses(tmp_path / "whole")[-1] < losses(tmp_path / "whole")[0]

@@ -52,7 +52,7 @@ def test_averaging_micro_batches_is_rejected():
 def test_a_coupled_task_refuses_to_accumulate():
     task = Align(model=Regressor(8), loss_fn=info_nce, pairs=(("image", "caption"),))
     with pytest.raises(UserError, match="compares every row"):
-        check_accumulation(task, Optimizer(learning_rate=1.0, accumulate=2))
+        check_accumulation(task, Optimizer(learning_rate=1.0, accumulate=2), 16, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Exploding(MeanColour):
 def test_a_non_finite_step_changes_nothing_but_the_step():
     task, options = Exploding(), Optimizer(learning_rate=0.1, ema=0.9)
     good, bad = make_batch(bad=(5,)), make_batch()
-    state = jax.jit(initializer(task, options, 10, good))(jax.random.key(0))
+    state = jax.jit(initializer(task, options, good))(jax.random.key(0))
     step = jax.jit(make_step(task, options, 10))
     state, metrics = step(state, good, jax.random.key(0))
     assert metrics["bad"] == 0 and metrics["update_norm"] > 0

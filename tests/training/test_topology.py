@@ -47,7 +47,7 @@ def train(run, batches, shape, task=None):
     task, options = task or run.task, run.experiment.optimizer
     mesh = make_mesh(shape, jax.devices()[: abs(shape.data * shape.fsdp * shape.tensor)])
     with jax.set_mesh(mesh), jax.default_matmul_precision("highest"):
-        state = create_state(initializer(task, options, STEPS, abstract_batch(run)), mesh, seed=0)
+        state = create_state(initializer(task, options, abstract_batch(run)), mesh, seed=0)
         key = jax.random.key(0)
         first = put_batch(batches[0], mesh)
         grad_fn = jax.jit(lambda p, b: gradients(task, options, p, b, key)[2])
@@ -96,7 +96,7 @@ def test_a_loss_of_each_shard_alone_is_rejected(run, batches, single):
     """The mutant of trap 8: the mean of the shards' own losses."""
     parts = [jax.tree.map(lambda x, i=i: x[i * 8 : i * 8 + 8], batches[0]) for i in range(2)]
     options = run.experiment.optimizer
-    params = jax.jit(initializer(run.task, options, STEPS, batches[0]))(jax.random.key(0)).params
+    params = jax.jit(initializer(run.task, options, batches[0]))(jax.random.key(0)).params
     with jax.default_matmul_precision("highest"):
         results = [gradients(run.task, options, params, part, jax.random.key(0)) for part in parts]
     losses, _, grads = zip(*results, strict=True)
@@ -108,7 +108,7 @@ def test_a_loss_of_each_shard_alone_is_rejected(run, batches, single):
 def test_parameters_are_really_split(run):
     options = Optimizer(learning_rate=0.1)
     mesh = make_mesh(MESHES["data 2 fsdp 2 tensor 2"])
-    state = create_state(initializer(run.task, options, 5, abstract_batch(run)), mesh, seed=0)
+    state = create_state(initializer(run.task, options, abstract_batch(run)), mesh, seed=0)
     whole = sum(x.size for x in jax.tree.leaves(state.params))
     mine = sum(x.addressable_shards[0].data.size for x in jax.tree.leaves(state.params))
     assert mine < 0.45 * whole  # of four ways to split, some leaves go two, biases none

@@ -1,6 +1,7 @@
 """Two real processes of two devices each, over gloo: the same numbers as one device, and one set of files."""
 
 import os
+import signal
 import socket
 
 import numpy as np
@@ -51,8 +52,29 @@ def test_equal_to_one_device(tmp_path, single, mesh, monkeypatch):
         assert np.abs(ours_params[name] - value).max() <= 1e-5 * max(np.abs(value).max(), 1e-3 * scale), name
 
 
-def test_one_process_resumes_what_two_began(tmp_path, single, monkeypatch):
-    for process in start_pair(tmp_path, monkeypatch=monkeypatch, steps=5):
-        runs.finish(process)
-    runs.finish(runs.start(tmp_path, *FLAGS, steps=5))
-    assert read(tmp_path / "metrics.jsonl")[-1]["step"] == 5
+def test_a_signal_to_one_stops_both_at_one_step(tmp_path, monkeypatch):
+    processes = start_pair(tmp_path, monkeypatch=monkeypatch, steps=4000)
+    runs.wait_for_step(processes[0], tmp_path, 3)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        runs.finish(process, code=75)
+    saved = [int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
+    assert max(saved) == read(tmp_path / "metrics.jsonl")[-1]["step"]
+
+
+def test_one_process_resumes_what_two_began(tmp_path, monkeypatch):
+    """With the evaluation of step 6 on two hosts, and that of the end on one."""
+    reference = tmp_path / "reference"
+    runs.finish(runs.start(reference, *FLAGS, steps=8))
+    folder = tmp_path / "run"
+    processes = start_pair(folder, "--config.checkpoint.every=7", monkeypatch=monkeypatch, steps=8)
+    runs.wait_for_step(processes[0], folder, 7)
+    for process in processes:
+        process.kill()
+        process.communicate()
+    runs.finish(runs.start(folder, *FLAGS, steps=8))
+    ours, theirs = (read(path / "metrics.jsonl") for path in (folder, reference))
+    assert [(line["step"], line.keys()) for line in ours] == [(line["step"], line.keys()) for line in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        for name in ("train/loss", "eval/retrieval/text_to_image/mAP"):
+            assert one.get(name, 0.0) == pytest.approx(other.get(name, 0.0), rel=1e-4)

@@ -3,7 +3,7 @@
 import itertools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmjax import progress
@@ -12,14 +12,16 @@ from mmjax.data.sources import Source
 from mmjax.data.tokenizers import TOKENIZERS, Bpe, train_bpe
 from mmjax.errors import BadItem, UserError
 
+WISH = "trained_as.json"  # beside a tokenizer, what it was asked to be
+
 
 def fit_tokenizers(
-    sections: Mapping[str, Mapping[str, Any]], source: Source, folder: pathlib.Path
+    sections: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], folder: pathlib.Path
 ) -> dict[str, dict[str, Any]]:
-    """Trains every `bpe` tokenizer without a path on the first captions of the source.
+    """Trains every `bpe` tokenizer without a path on the first captions of the sources, as many of each.
 
     Streams whose tokenizer sections (and `lowercase`) are equal share one. One that is already in the folder is kept:
-    a resumed run must read its texts as before.
+    a resumed run must read its texts as before, so one that was trained otherwise is refused.
 
     Args:
       sections: {stream: section}.
@@ -42,16 +44,26 @@ def fit_tokenizers(
             continue
         lower = bool(section.get("lowercase", False))
         place = places.setdefault(json.dumps([wanted.wanted, wanted.captions, lower]), folder / name)
+        wish = json.dumps({"size": wanted.wanted, "captions": wanted.captions, "lowercase": lower})
         if not (place / "tokenizer.json").exists():
-            _train(source, wanted, lower, place)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / WISH).write_text(wish + "\n")  # first: a run killed in between trains once more
+            _train(sources, wanted, lower, place)
+        elif not (place / WISH).exists() or (place / WISH).read_text().strip() != wish:
+            raise UserError(
+                f"{place}: holds a tokenizer that was trained otherwise than data.streams.{name} asks ({wish}); "
+                "remove that folder to start anew, or take another --workdir"
+            )
         section["tokenizer"] = {"name": "bpe", "path": str(place)}
     return out
 
 
-def _train(source: Source, wanted: Bpe, lower: bool, place: pathlib.Path) -> None:
-    texts = list(itertools.islice(_captions(source, wanted.captions), wanted.captions))
+def _train(sources: Sequence[Source], wanted: Bpe, lower: bool, place: pathlib.Path) -> None:
+    share = -(-wanted.captions // len(sources))
+    texts = [text for source in sources for text in itertools.islice(_captions(source, share), share)]
     if not texts:
-        raise UserError(f"{source.name}: no captions to train a tokenizer on; look at it with `mmjax data check`")
+        names = ", ".join(source.name for source in sources)
+        raise UserError(f"{names}: no captions to train a tokenizer on; look at it with `mmjax data check`")
     train_bpe((text.lower() for text in texts) if lower else texts, wanted.wanted, place)
 
 

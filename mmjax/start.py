@@ -1,4 +1,4 @@
-"""The C allocator of a CPU run."""
+"""How a process that computes begins: the allocator, the compilation cache, the other hosts."""
 
 import ctypes
 import glob
@@ -28,3 +28,28 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     # One arena: only the main one can grow past 64 MiB without mapping.
     mallopt(M_ARENA_MAX, 1)
+
+
+def start_jax(distributed: bool) -> None:
+    """Allocator, persistent compilation cache, and the other hosts where there are any."""
+    keep_freed_memory()
+    import jax
+
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/mmjax/xla"))
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if distributed:
+        join_hosts()
+
+
+def join_hosts() -> None:
+    """Connects to the other processes of the run."""
+    import jax
+
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address is None:
+        jax.distributed.initialize()  # TPU pods, GKE and SLURM tell JAX themselves
+    else:
+        jax.distributed.initialize(address, int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"]))

@@ -1,0 +1,120 @@
+"""What the loop keeps, writes and refuses while it trains."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import pytest
+
+import mmjax
+from mmjax.errors import RunError
+from mmjax.training.assemble import assemble
+from mmjax.training.loop import Trainer
+from mmjax.training.metrics import read
+from tests.my_lab.tasks import MeanColour
+from tests.training import toy
+
+
+@dataclasses.dataclass(frozen=True)
+class Diverging(MeanColour):
+    """Never finite from the first step on."""
+
+    def loss(self, params, features, batch, rng):
+        loss = super().loss(params, features, batch, rng)
+        return loss.replace(total=loss.total * jnp.nan)
+
+
+def train(config, folder):
+    trainer = Trainer(assemble(config, folder))
+    assert trainer.train() == 0
+    return trainer
+
+
+def test_steps_that_are_not_finite_stop_the_run(tmp_path):
+    config = toy.get_config("task")
+    config.task = {"name": "tests.training.test_loop:Diverging"}
+    config.max_bad_steps = 3
+    with pytest.raises(RunError, match="3 steps in a row"):
+        train(config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "bad_steps_0.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[0]["source"] == "shades" and len(lines[0]["index"]) == 16
+    assert (tmp_path / "bad_batch_3_0.npz").exists()
+    assert read(tmp_path / "metrics.jsonl")[0]["train/loss"] is None
+
+
+def test_bad_items_are_listed_and_change_no_count(tmp_path):
+    config = toy.get_config()
+    config.data.train.bad = (3, 5)
+    config.data.max_skip_rate = 0.5
+    trainer = train(config, tmp_path)
+    listed = [json.loads(line)["index"] for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(listed) == [3, 5]
+    assert read(tmp_path / "metrics.jsonl")[-1]["step"] == 12
+    assert trainer.ledger.count == 2
+
+
+def test_too_many_bad_items_stop_the_run(tmp_path):
+    config = toy.get_config()
+    config.data.train.bad = (3, 5)
+    with pytest.raises(RunError, match=r"max_skip_rate 0\.01"):
+        train(config, tmp_path)
+
+
+def test_what_is_kept(tmp_path):
+    config = toy.get_config()
+    config.checkpoint = {"every": 2, "keep_last": 1, "keep_every": 6, "best": "retrieval/text_to_image/mAP"}
+    config.evaluate.every = 4
+    train(config, tmp_path)
+    scores = {
+        line["step"]: line["eval/retrieval/text_to_image/mAP"]
+        for line in read(tmp_path / "metrics.jsonl")
+        if "eval/retrieval/text_to_image/mAP" in line
+    }
+    assert scores.keys() == {4, 8, 12}
+    best = max(scores, key=lambda step: (scores[step], step))
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    assert kept == {6, 12, best}
+
+
+def test_an_error_of_a_save_surfaces_at_the_next_step(tmp_path, monkeypatch):
+    trainer = Trainer(assemble(toy.get_config(), tmp_path))
+
+    def check():
+        if trainer.checkpoints.latest():
+            raise OSError("disk full")
+
+    monkeypatch.setattr(trainer.checkpoints._manager, "check_for_errors", check)
+    with pytest.raises(OSError, match="disk full"):
+        trainer.train()
+    assert 4 <= read(tmp_path / "metrics.jsonl")[-1]["step"] < 12
+
+
+def test_traces_and_boards(tmp_path):
+    config = toy.get_config()
+    config.log.profile = (2, 3)
+    config.log.tensorboard = True
+    (tmp_path / "profile").touch()
+    train(config, tmp_path)
+    assert list((tmp_path / "traces").rglob("*.xplane.pb"))
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert not (tmp_path / "profile").exists(), "the touched file has been served"
+
+
+def test_timing_accounts_for_the_wall_time(tmp_path):
+    train(toy.get_config(), tmp_path)
+    last = read(tmp_path / "timing.jsonl")[-1]
+    parts = {name: value for name, value in last.items() if name.startswith("goodput/")}
+    assert parts.keys() == {f"goodput/{part}" for part in ("compile", "data", "step", "save", "evaluate")}
+    assert 0.5 < sum(parts.values()) <= 1.0
+    assert last["examples_per_second"] > 0 and last["flops_per_second"] > 0
+    assert "mfu" not in last, "no peak is known for a CPU"
+
+
+def test_a_bundle_writes_out_every_default(tmp_path):
+    config = toy.get_config()
+    trainer = train(config, tmp_path)
+    trainer.finish()
+    tower = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["task"]["towers"]["image"]
+    assert (tower["activation"], tower["epsilon"], tower["mean"]) == ("gelu", 1e-6, [0.5, 0.5, 0.5])
+    assert mmjax.load(tmp_path).task.model == trainer.run.task.model
