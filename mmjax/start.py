@@ -13,9 +13,8 @@ def keep_freed_memory() -> None:
     """Tells glibc to keep large freed blocks for the next step instead of giving them back to the system.
 
     XLA on the CPU allocates its scratch space anew at every step. By default each such block is mapped, zeroed page by
-    page by the kernel and unmapped again, which took a quarter of the step in the quickstart. Peak memory stays the
-    same. To be called before the first import of JAX: threads keep the arenas that they started with. Does nothing
-    beside an accelerator, or where the C library is another one.
+    page by the kernel and unmapped again. To be called before the first import of JAX: threads keep the arenas that
+    they started with. Does nothing beside an accelerator, or where the C library is another one.
     """
     accelerator = os.environ.get("JAX_PLATFORMS") != "cpu" and any(map(glob.glob, ACCELERATORS))
     if accelerator or not sys.platform.startswith("linux"):
