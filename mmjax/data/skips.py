@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mmjax.data.host_batch import HostBatch, Skip
 from mmjax.data.sources import Source
@@ -48,18 +48,26 @@ class SkipLedger:
         Raises:
           RunError: too many of the source are bad; with the first three.
         """
-        path = self.path if not batch.host else self.path.with_stem(f"{self.path.stem}_{batch.host}")
+        known = self.note(batch.skips, batch.host)
+        if batch.skips:
+            self._judge(batch, [skip for skip in known if skip.source == batch.source], self._path(batch.host))
+
+    def note(self, skips: Sequence[Skip], host: int) -> list[Skip]:
+        """Lists bad items of any source, each once; returns all that this host has listed."""
+        path = self._path(host)
         if path not in self._known:
             self._known[path] = _read(path)
         known = self._known[path]
-        new = {(skip.source, skip.index): skip for skip in batch.skips if (skip.source, skip.index) not in known}
+        new = {(skip.source, skip.index): skip for skip in skips if (skip.source, skip.index) not in known}
         if new:
             known |= new
             with path.open("a", encoding="utf-8") as file:
                 for skip in new.values():
                     file.write(json.dumps(dataclasses.asdict(skip), ensure_ascii=False) + "\n")
-        if batch.skips:
-            self._judge(batch, [skip for skip in known.values() if skip.source == batch.source], path)
+        return list(known.values())
+
+    def _path(self, host: int) -> pathlib.Path:
+        return self.path if not host else self.path.with_stem(f"{self.path.stem}_{host}")
 
     def _judge(self, batch: HostBatch, bad: list[Skip], path: pathlib.Path) -> None:
         items = self.items[batch.source]

@@ -9,17 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mmjax.batch import Batch, Stream
 from mmjax.errors import UserError
 
 
-def attention_maps(task: Any, params: Any, stream: str, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+def attention_maps(
+    task: Any, params: Any, stream: str, pixels: np.ndarray, mesh: Mesh | None = None
+) -> tuple[np.ndarray, str]:
     """Weights float32 `[b, g, g]` over the patches of each picture, summing to 1, and which weights they are.
 
     Args:
-      pixels: uint8 `[b, h, w, 3]`, square.
+      pixels: uint8 `[b, h, w, 3]`, square; the same on all hosts.
+      mesh: of the parameters, where they are split; every device then gets all weights.
 
     Raises:
       UserError: the task's model sows no attention weights over a square grid of patches.
@@ -30,12 +34,12 @@ def attention_maps(task: Any, params: Any, stream: str, pixels: np.ndarray) -> t
     valid = np.ones(len(pixels), bool)
     batch = Batch({stream: Stream(pixels, present=valid)}, valid, rows, rows)
 
-    @jax.jit
     def sown(params: Any, batch: Batch) -> Any:
         _, state = task.model.apply({"params": params}, batch, train=False, mutable=["intermediates"])
         return state.get("intermediates", {})
 
-    weights, kind = last_weights(sown(params, batch))
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    weights, kind = last_weights(jax.jit(sown, out_shardings=everywhere)(params, batch))
     return np.asarray(jax.device_get(over_patches(weights))), kind
 
 

@@ -61,7 +61,7 @@ def collect(model: Any, data: EvalSet, notes: Mapping[str, str], mesh: Mesh | No
     shown = {item for query in (*text_queries, *image_queries) for item in (query.item, query.answer[0], *query.items)}
     shown |= {int(item) for part in (corner, spread[spaced(len(spread), THUMBNAILS)]) for item in images.items[part]}
     pixels = {item: picture(data, model.streams[image], item) for item in sorted(shown | set(looked_at.tolist()))}
-    attention, kind = _attention(model, image, np.stack([pixels[int(item)] for item in looked_at]))
+    attention, kind = _attention(model, image, np.stack([pixels[int(item)] for item in looked_at]), mesh)
     caption_of = dict(zip(firsts.items.tolist(), firsts.texts, strict=True))
     return ReportData(
         size=len(images.items),
@@ -182,9 +182,9 @@ def spaced(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)) if count else np.zeros(0, int)
 
 
-def _attention(model: Any, stream: str, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+def _attention(model: Any, stream: str, pixels: np.ndarray, mesh: Mesh | None) -> tuple[np.ndarray, str]:
     try:
-        return attention_maps(model.task, model.params, stream, pixels)
+        return attention_maps(model.task, model.params, stream, pixels, mesh)
     except UserError as error:
         return np.zeros((0, 0, 0), np.float32), f"none: {error}"
 

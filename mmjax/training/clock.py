@@ -48,7 +48,7 @@ class Clock:
         Args:
           step: steps done.
           batch_size: examples a step.
-          flops: floating-point operations a step on all devices, as the compiler counts them; 0 if it does not.
+          flops: floating-point operations of a step on all devices; see `training.flops`.
         """
         now = time.perf_counter()
         begin, before, last_step = self._mark

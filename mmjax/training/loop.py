@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import dataclasses
+import functools
 import json
 import logging
 import os
@@ -13,6 +15,7 @@ import numpy as np
 
 from mmjax import progress
 from mmjax.bundle import Model, save
+from mmjax.data.evaluation import EvalData
 from mmjax.data.loader import SkipLedger
 from mmjax.errors import RunError
 from mmjax.evaluation.runner import evaluate
@@ -21,10 +24,11 @@ from mmjax.training.assemble import Run, abstract_batch
 from mmjax.training.checkpoint import Checkpoints, versions
 from mmjax.training.clock import Clock
 from mmjax.training.feed import Fed, feed
+from mmjax.training.flops import count, flops_of, training_flops
 from mmjax.training.metrics import Writer
 from mmjax.training.profile import Profiler
 from mmjax.training.state import abstract_state, create_state, initializer
-from mmjax.training.step import Step, make_step
+from mmjax.training.step import Step, loss_of, make_step
 from mmjax.training.stop import EXIT_INTERRUPTED, StopRequest
 from mmjax.training.tree import path_name
 
@@ -134,16 +138,15 @@ class Trainer:
         return last or leave
 
     def _compile(self, fed: Fed, key: jax.Array) -> Step:
-        """The step for these shapes, compiled ahead so that its cost and its FLOPs are known."""
-        experiment = self.run.experiment
-        step = make_step(self.run.task, experiment.optimizer, experiment.steps)
+        """The step for these shapes, compiled ahead so that its time and its FLOPs are known."""
+        task, experiment = self.run.task, self.run.experiment
+        step = make_step(task, experiment.optimizer, experiment.steps)
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         with self.clock.part("compile"):
-            jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-            compiled = jitted.lower(self.state, fed.batch, key).compile()
-        cost = compiled.cost_analysis() or {}
-        # The compiler counts the program of one device.
-        self.flops = float(cost.get("flops", 0.0)) * self.run.mesh.size
+            traced = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).trace(self.state, fed.batch, key)
+            forward = flops_of(functools.partial(loss_of, task), self.state.params, fed.batch, key)
+            self.flops = training_flops(forward, count(traced.jaxpr.jaxpr))
+            compiled = traced.lower().compile()
         self.clock.resume_at(self.start)
         return compiled
 
@@ -197,20 +200,25 @@ class Trainer:
     def _evaluate(self, done: int) -> None:
         """Scores during training, into metrics.jsonl."""
         assert self.run.eval_data is not None
+        self.scores = self._score(self.run.eval_data, "eval")
+        self.writer.learnt(done, {f"eval/{name}": value for name, value in self.scores.items()})
+
+    def _score(self, data: EvalData, key: str) -> dict[str, float | int]:
+        """The scores of the state as it stands; what could not be read is listed, as no part of the training data."""
+        run = self.run
         with self.clock.part("evaluate"):
-            scores = evaluate(
-                self.run.task, self.state.best_params, self.run.eval_data, self.run.evaluators, self.run.mesh
-            )
-        self.scores = scores
-        self.writer.learnt(done, {f"eval/{name}": value for name, value in scores.items()})
+            scores = evaluate(run.task, self.state.best_params, data, run.evaluators, run.mesh)
+        bad = [dataclasses.replace(skip, source=f"data.{key}: {skip.source}") for skip in data.skipped]
+        self.ledger.note(bad, jax.process_index())
+        return scores
 
     def finish(self) -> dict[str, float | int]:
         """Bundle, final evaluation, evaluation.json, environment.json."""
         run, scores = self.run, {}
         save(run.folder / "bundle", self.model())
         if run.test_data is not None and run.evaluators:
-            with self.clock.part("evaluate"), self._computing():
-                scores = evaluate(run.task, self.state.best_params, run.test_data, run.evaluators, run.mesh)
+            with self._computing():
+                scores = self._score(run.test_data, "test")
         write_json(run.folder / "evaluation.json", scores)
         write_json(run.folder / "environment.json", environment(run) | self.clock.goodput())
         return scores

@@ -11,7 +11,7 @@ import optax
 from mmjax.batch import Batch
 from mmjax.errors import UserError
 from mmjax.mesh import ROWS
-from mmjax.tasks.base import Params, Task
+from mmjax.tasks.base import Loss, Params, Task
 from mmjax.training.optimizer import Optimizer, clamp, stop_frozen, transformation
 from mmjax.training.state import TrainState, norm
 
@@ -78,9 +78,7 @@ def gradients(
     """Loss, metrics and gradients of sum(total) / sum(weight) over the batch, by micro-batches where asked."""
 
     def total(params: Params, batch: Batch, key: jax.Array):
-        params = stop_frozen(options, params)
-        encode_key, loss_key = jax.random.split(key)
-        loss = task.loss(params, task.encode(params, batch, encode_key), batch, loss_key)
+        loss = loss_of(task, stop_frozen(options, params), batch, key)
         return loss.total, (loss.weight, dict(loss.metrics))
 
     grad_fn = jax.value_and_grad(total, has_aux=True)
@@ -90,6 +88,12 @@ def gradients(
         value, weight, metrics, grads = _accumulate(grad_fn, params, batch, key, options.accumulate)
     scale = 1.0 / jnp.maximum(weight, 1e-12)
     return value * scale, metrics, jax.tree.map(lambda g: g * scale, grads)
+
+
+def loss_of(task: Task, params: Params, batch: Batch, key: jax.Array) -> Loss:
+    """The task's loss in training, its two halves with keys of their own."""
+    encode_key, loss_key = jax.random.split(key)
+    return task.loss(params, task.encode(params, batch, encode_key), batch, loss_key)
 
 
 def _accumulate(grad_fn: Callable, params: Params, batch: Batch, key: jax.Array, count: int):

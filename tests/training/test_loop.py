@@ -54,6 +54,21 @@ def test_bad_items_are_listed_and_change_no_count(tmp_path):
     assert trainer.ledger.count == 2
 
 
+def test_bad_items_of_an_evaluation_are_listed_beside_those_of_training(tmp_path):
+    config = toy.get_config()
+    config.data.train.bad = (3,)
+    config.data.eval.bad = (1, 3)
+    config.data.max_skip_rate = 0.04  # of the training data alone
+    trainer = train(config, tmp_path)
+    assert trainer.finish()["skipped"] == 2
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert {(line["source"], line["index"]) for line in listed} == {
+        ("shades", 3),
+        *((f"data.{key}: shades", index) for key in ("eval", "test") for index in (1, 3)),
+    }
+    assert len(listed) == 5
+
+
 def test_too_many_bad_items_stop_the_run(tmp_path):
     config = toy.get_config()
     config.data.train.bad = (3, 5)
@@ -75,6 +90,14 @@ def test_what_is_kept(tmp_path):
     best = max(scores, key=lambda step: (scores[step], step))
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     assert kept == {6, 12, best}
+
+
+def test_the_latest_checkpoints_are_kept(tmp_path):
+    config = toy.get_config()
+    config.checkpoint = {"every": 2, "keep_last": 3}
+    config.evaluate.every = 0
+    train(config, tmp_path)
+    assert {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()} == {8, 10, 12}
 
 
 def test_an_error_of_a_save_surfaces_at_the_next_step(tmp_path, monkeypatch):

@@ -1,8 +1,14 @@
 """The journal survives kills and resumes without a line lost or doubled."""
 
 import json
+import sys
+import types
 
-from mmjax.training.metrics import Journal, read
+import pytest
+
+from mmjax.errors import UserError
+from mmjax.training.experiment import Log
+from mmjax.training.metrics import Journal, Writer, read
 
 
 def test_a_resume_drops_what_lies_beyond_the_checkpoint(tmp_path):
@@ -32,3 +38,46 @@ def test_non_finite_numbers_become_null(tmp_path):
     journal.close()
     strict = json.loads(path.read_text(), parse_constant=lambda name: 1 / 0)
     assert strict == {"step": 1, "loss": None, "norm": None, "rate": 0.1}
+
+
+class FakeWandb(types.ModuleType):
+    """Records what would have been sent."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.runs, self.lines, self.finished = [], [], 0
+
+    def init(self, **options):
+        self.runs.append(options)
+        return self
+
+    def log(self, values, step):
+        self.lines.append((step, dict(values)))
+
+    def finish(self):
+        self.finished += 1
+
+
+def test_wandb_gets_every_number_and_a_resumed_run_goes_on_in_its_chart(tmp_path, monkeypatch):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for after in (0, 3):
+        writer = Writer(tmp_path, after, Log(tensorboard=False, wandb="ours"), {"steps": 6})
+        writer.learnt(after + 1, {"train/loss": 0.5})
+        writer.timed(after + 1, {"seconds_per_step": 2.0})
+        writer.close()
+    assert fake.lines == [
+        (1, {"train/loss": 0.5}),
+        (1, {"timing/seconds_per_step": 2.0}),
+        (4, {"train/loss": 0.5}),
+        (4, {"timing/seconds_per_step": 2.0}),
+    ]
+    first, second = fake.runs
+    assert first["project"] == "ours" and first["config"] == {"steps": 6} and first["resume"] == "allow"
+    assert first["id"] == second["id"] and fake.finished == 2
+
+
+def test_wandb_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"pip install 'mmjax\[wandb\]'"):
+        Writer(tmp_path, 0, Log(tensorboard=False, wandb="ours"), {})

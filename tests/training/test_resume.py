@@ -84,10 +84,11 @@ def test_five_kills_at_random(tmp_path, reference):
     assert_same_run(tmp_path, reference)
 
 
-def test_sigterm_saves_and_says_so(tmp_path, reference):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_so(tmp_path, reference, number):
     process = start(tmp_path, "--config.checkpoint.every=1000")
     wait_for_step(process, tmp_path, 7)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, err = finish(process, code=75)
     assert "start the same command again" in err
     assert any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
