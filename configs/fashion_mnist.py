@@ -23,7 +23,7 @@ def get_config(folder: str = "fashion_mnist") -> ConfigDict:
     """folder: where the idx files are."""
     config = ConfigDict()
     config.seed = 0
-    config.steps = 1170  # 20 epochs of the 15,000 pictures
+    config.steps = 2000  # 34 epochs of the 15,000 pictures
     config.batch_size = 256
 
     def split(name: str) -> dict:
@@ -52,6 +52,6 @@ def get_config(folder: str = "fashion_mnist") -> ConfigDict:
     )
     config.task.streams = ConfigDict({"image": "image", "caption": "text"})
     config.task.pairs = (("image", "caption"),)
-    config.optimizer = ConfigDict({"name": "adamw", "learning_rate": 2e-3, "weight_decay": 0.1})
+    config.optimizer = ConfigDict({"name": "muon", "learning_rate": 3e-3, "weight_decay": 0.1})
     config.evaluate = ConfigDict({"on": ("zero_shot",), "batch_size": 500})
     return config

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.steps = 300
-    config.batch_size = 256
+    config.steps = 600
+    config.batch_size = 128
 
     world = {"path": "world:scenes/train", "max_objects": 3}
     config.data = ConfigDict(
@@ -33,6 +33,6 @@ def get_config() -> ConfigDict:
     )
     config.task.streams = ConfigDict({"image": "image", "caption": "text"})
     config.task.pairs = (("image", "caption"),)
-    config.optimizer = ConfigDict({"name": "muon", "learning_rate": 1.5e-3, "weight_decay": 0.1})
+    config.optimizer = ConfigDict({"name": "muon", "learning_rate": 3e-3, "weight_decay": 0.1})
     config.evaluate = ConfigDict({"on": ("retrieval", "foils")})
     return config
