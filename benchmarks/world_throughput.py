@@ -23,14 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15, help="how often each is measured (default: %(default)s)")
     repeats = parser.parse_args().repeats
-    measurements = {"evaluation set of 512 [s]": [_evaluation_set() for _ in range(repeats)]}
+    measurements = {"evaluation_set_of_512_seconds": [_evaluation_set() for _ in range(repeats)]}
     for size in (32, 64, 224):
         world = World(size=size)
         scenes = [world.scene(index) for index in range(SCENES)]
-        measurements[f"items of {size} px [1/s]"] = _rates(world.__getitem__, repeats)
-        measurements[f"pictures of {size} px [1/s]"] = _rates(functools.partial(_picture, scenes, size), repeats)
-    measurements["items of 64 px, up to 3 objects [1/s]"] = _rates(World(max_objects=3).__getitem__, repeats)
-    measurements["captions alone [1/s]"] = _rates(World().captions, repeats)
+        measurements[f"items_{size}px_per_second"] = _rates(world.__getitem__, repeats)
+        measurements[f"pictures_{size}px_per_second"] = _rates(functools.partial(_picture, scenes, size), repeats)
+    measurements["items_64px_3_objects_per_second"] = _rates(World(max_objects=3).__getitem__, repeats)
+    measurements["captions_per_second"] = _rates(World().captions, repeats)
     print(write_result("world_throughput", measurements))
 
 
