@@ -20,6 +20,7 @@ from mmjax.data.parallel import CHUNK, ordered
 from mmjax.data.sources import open_source
 from mmjax.errors import UserError
 
+from . import chinese_font
 from .sources import made
 
 SHADES = "tests.my_lab.sources:Shades"
@@ -193,22 +194,28 @@ def test_tokenizer(folder, tmp_path, capsys):
     assert "tokenizer.json" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "text", ["A child in a pink dress is climbing up the stairs", "穿着连衣裙的小女孩在水中奔跑", "x" * 500]
-)
-def test_captions_are_wrapped_to_the_width_of_a_picture(text):
-    font, _ = fonts.font_for("a", 12)
+ENGLISH, CHINESE = "A child in a pink dress is climbing up the stairs", "穿着连衣裙的小女孩在水中奔跑"
+
+
+@pytest.fixture
+def font(tmp_path):
+    path = chinese_font.write(tmp_path / "made.ttf", f"{ENGLISH}{CHINESE}一。…")
+    return ImageFont.truetype(str(path), 12)
+
+
+@pytest.mark.parametrize("text, count", [(ENGLISH, 2), (CHINESE, 2), (CHINESE * 9, 4), ("x" * 500, 1)])
+def test_captions_are_wrapped_to_the_width_of_a_picture(font, text, count):
     lines = wrap(text, font)
-    assert 1 < len(lines) <= 4 or text[0] == "x"
+    assert len(lines) == count
     assert all(font.getlength(line) <= PICTURE for line in lines)
     joined = "".join(lines).rstrip("…").replace(" ", "")
     assert text.replace(" ", "").startswith(joined)
     assert ("…" in lines[-1]) == (len(joined) < len(text.replace(" ", "")))
 
 
-def test_no_punctuation_begins_a_line():
-    font, _ = fonts.font_for("a", 12)
+def test_no_punctuation_begins_a_line(font):
     lines = [wrap("一" * n + "。", font) for n in range(8, 30)]
+    assert any(len(text) > 1 for text in lines)
     assert not any(line.startswith("。") for text in lines for line in text)
 
 
@@ -219,13 +226,16 @@ def test_characters_without_a_font_are_told(monkeypatch):
     assert missing == "猫"
 
 
-def test_chinese_is_drawn_where_a_font_has_it():
-    font, missing = fonts.font_for("红色的方块", 12)
-    if missing:
-        pytest.skip("no installed font has Chinese characters (fonts-noto-cjk)")
-    assert isinstance(font, ImageFont.FreeTypeFont)
+def test_chinese_is_drawn_where_a_font_has_it(monkeypatch, tmp_path):
+    """The font that has every character of a caption is taken, though likelier ones stand before it."""
+    path = chinese_font.write(tmp_path / "zz.ttf", "a红色的方块")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [str(path)])
+    font, missing = fonts.font_for("a 红色的方块", 12)
+    assert (font.path, missing) == (str(path), "")
     drawn = {bytes(font.getmask(c)) for c in "红色的方块"}
     assert len(drawn) == 5 and bytes(font.getmask("\U0010ffff")) not in drawn
+    sheet, missing = contact_sheet([np.full((9, 9, 3), 255, np.uint8)], ["红色"])
+    assert missing == "" and (np.asarray(sheet) < 128).any()
 
 
 def test_flickr8k_as_a_user_would(data_root, tmp_path, capsys):
