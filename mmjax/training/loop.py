@@ -183,9 +183,7 @@ class Trainer:
           RunError: `max_bad_steps` steps in a row were not finite.
         """
         rows = np.asarray(fed.host.index).tolist()
-        line = {"step": fed.step + 1, "loss": str(metrics["loss"]), "source": fed.source, "index": rows}
-        with (self.run.folder / f"bad_steps_{jax.process_index()}.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self.writer.bad(fed.step + 1, {"loss": str(metrics["loss"]), "source": fed.source, "index": rows})
         log.warning("step %d is not finite: update skipped, rows in bad_steps_*.jsonl", fed.step + 1)
         if metrics["bad"] < self.run.experiment.max_bad_steps:
             return

@@ -53,10 +53,14 @@ def _finite(value: Any) -> bool:
 
 
 class Writer:
-    """metrics.jsonl holds what was learnt, timing.jsonl what it took. Only the first process writes."""
+    """metrics.jsonl holds what was learnt, timing.jsonl what it took; the first process writes them.
+
+    Steps that were not finite go to bad_steps_PROCESS.jsonl of each process, which only the first such step makes.
+    """
 
     def __init__(self, run: pathlib.Path, after: int, options: Log, config: Mapping[str, Any]):
         self.active = jax.process_index() == 0
+        self._run, self._after = run, after
         self._journals: dict[str, Journal] = {}
         self._board = self._wandb = None
         if not self.active:
@@ -76,6 +80,13 @@ class Writer:
     def timed(self, step: int, values: Mapping[str, float | int]) -> None:
         """Numbers that hold wall time or memory."""
         self._write("timing", step, values)
+
+    def bad(self, step: int, values: Mapping[str, Any]) -> None:
+        """A step that was not finite, with the rows that this process fed."""
+        name = f"bad_steps_{jax.process_index()}"
+        if name not in self._journals:
+            self._journals[name] = Journal(self._run / f"{name}.jsonl", self._after)
+        self._journals[name].write(step, values)
 
     def close(self) -> None:
         for journal in self._journals.values():

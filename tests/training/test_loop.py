@@ -34,13 +34,21 @@ def test_steps_that_are_not_finite_stop_the_run(tmp_path):
     config = toy.get_config("task")
     config.task = {"name": "tests.training.test_loop:Diverging"}
     config.max_bad_steps = 3
-    with pytest.raises(RunError, match="3 steps in a row"):
-        train(config, tmp_path)
+    for _ in range(2):  # the second starts from the beginning, as there is no checkpoint, and lists nothing twice
+        with pytest.raises(RunError, match="3 steps in a row"):
+            train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "bad_steps_0.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[0]["source"] == "shades" and len(lines[0]["index"]) == 16
     assert (tmp_path / "bad_batch_3_0.npz").exists()
     assert read(tmp_path / "metrics.jsonl")[0]["train/loss"] is None
+
+
+def test_a_step_copies_nothing_to_the_devices_unasked(tmp_path, monkeypatch):
+    """A batch that the feed did not put there would travel again at every step, unseen."""
+    monkeypatch.setattr("mmjax.training.feed.put_batch", lambda batch, mesh: batch)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        train(toy.get_config(), tmp_path)
 
 
 def test_bad_items_are_listed_and_change_no_count(tmp_path):
