@@ -2,7 +2,8 @@
 
     mmjax train --config configs/fashion_mnist.py:PATH/fashion_mnist --workdir runs/fashion_mnist
 
-PATH/fashion_mnist holds the four idx files and class_names.txt.
+PATH/fashion_mnist holds the four idx files and class_names.txt. `benchmarks/results/fashion_mnist.json`: 90.4 % zero-shot
+top-1 on the 10,000 test images after 9.3 minutes on two cores.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,11 @@
 """The quickstart's towers taught what relations mean: every batch also holds captions made false as negatives.
 
 mmjax train --config configs/world_relations.py --workdir runs/world_relations
+
+What did it: beside each true caption stands its foil, the same words with two colours swapped or a relation turned
+round, as one more negative of the whole batch (after Yuksekgonul et al. 2023, "NegCLIP"). The quickstart, which has the
+same towers and optimizer and no foils, is at chance on relations (52.3 %). With foils it is 94.9 %, swapped colours
+are 98.1 % and text to image R@1 is 95.3 %, after 15.9 minutes on two cores (`benchmarks/results/world_relations.json`).
 """
 
 from ml_collections import ConfigDict

@@ -44,6 +44,8 @@ class EvalData:
     ):
         if batch_size < 1 or (limit is not None and limit < 1):
             raise UserError(f"evaluation: batch_size and limit must be at least 1, got {batch_size} and {limit}")
+        if workers < 0:
+            raise UserError(f"evaluation: workers must not be negative, got {workers}")
         if not len(source):
             raise UserError(f"{source.name}: the source is empty; there is nothing to evaluate on")
         self.source, self.streams, self.batch_size, self.workers = source, dict(streams), batch_size, workers

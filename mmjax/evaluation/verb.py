@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", metavar="NAMES", help="evaluators, comma-separated (default: those of the run)")
     parser.add_argument("--prompts", metavar="P", help="for zero_shot: a shipped set, imagenet, or a .json file")
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="rows a batch (default: 256)")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that decode beside this one (default: none)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
     parser.add_argument("--distributed", action="store_true", help="join the other hosts, as `mmjax train` does")
     parser.add_argument("--json", metavar="FILE", help="write {name: number} there; - prints it instead of the table")
@@ -47,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     evaluators = make_evaluators(chosen(args.on, args.prompts, config), "--on")
     source = open_source(data_section(args.data, args.data_option, config), "--data")
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    data = EvalData(source, model.streams, -(-args.batch_size // ways) * ways, limit=args.limit)
+    rows = -(-args.batch_size // ways) * ways
+    data = EvalData(source, model.streams, rows, limit=args.limit, workers=args.workers)
     metrics = evaluate(model.task, model.params, data, evaluators, mesh)
     if jax.process_index():
         return 0

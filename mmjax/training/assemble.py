@@ -73,6 +73,7 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     data, ways = experiment.data, mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-(experiment.evaluate.batch_size or experiment.batch_size) // ways) * ways
     limit = experiment.evaluate.limit or None
+    eval_source = data.eval if experiment.evaluate.every else None
     test_source = data.test if data.test is not None else data.eval
     return Run(
         folder=folder,
@@ -85,8 +86,8 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
         streams=streams,
         loader=make_loader(experiment, data, sources, weights, streams),
         evaluators=evaluators,
-        eval_data=eval_set(data.eval, "eval", streams, rows, limit) if experiment.evaluate.every else None,
-        test_data=eval_set(test_source, "test", streams, rows, None),
+        eval_data=eval_set(eval_source, "eval", streams, rows, limit, data.workers),
+        test_data=eval_set(test_source, "test", streams, rows, None, data.workers),
     )
 
 
@@ -127,11 +128,13 @@ def make_loader(
     )
 
 
-def eval_set(section: Any, key: str, streams: Mapping[str, Any], rows: int, limit: int | None) -> EvalData | None:
+def eval_set(
+    section: Any, key: str, streams: Mapping[str, Any], rows: int, limit: int | None, workers: int
+) -> EvalData | None:
     """An evaluation set, or None where the config names none."""
     if section is None:
         return None
-    return EvalData(open_source(_plain_section(section), f"config.data.{key}"), streams, rows, limit)
+    return EvalData(open_source(_plain_section(section), f"config.data.{key}"), streams, rows, limit, workers)
 
 
 def complete(task: Mapping[str, Any], streams: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Data:
       test: source of the evaluation at the end; None takes `eval`.
       streams: {stream: section}, how raw values become arrays; see docs/data.md.
       group: which rows of a batch are positives of each other: the same item, caption or label.
-      workers: processes that decode beside the training process; 0 decodes in it.
+      workers: processes that decode beside the training process, for training and for evaluation; 0 decodes in it.
       prefetch: batches decoded ahead, for each worker.
       max_skip_rate: share of bad items above which the run stops.
     """

@@ -123,6 +123,7 @@ def test_truth_is_the_sources():
     [
         (lambda: data(batch_size=0), "batch_size and limit"),
         (lambda: data(limit=0), "batch_size and limit"),
+        (lambda: data(workers=-1), "workers must not be negative"),
         (lambda: data(Toy(0)), "toy: the source is empty"),
         (lambda: data().count("sound"), "no stream 'sound'; the streams are image, caption, foil"),
         (lambda: list(data().batches("image", 0, 3)), "does not divide among 3 hosts"),
