@@ -2,8 +2,8 @@
 
     mmjax train --config configs/fashion_mnist.py:PATH/fashion_mnist --workdir runs/fashion_mnist
 
-PATH/fashion_mnist holds the four idx files and class_names.txt. `benchmarks/results/fashion_mnist.json`: 90.4 % zero-shot
-top-1 on the 10,000 test images after 9.3 minutes on two cores.
+PATH/fashion_mnist holds the four idx files and class_names.txt. Zero-shot top-1 is 90.4 % on the 10,000 test images
+after 9.3 minutes on two cores (`benchmarks/results/fashion_mnist.json`).
 """
 
 from ml_collections import ConfigDict
