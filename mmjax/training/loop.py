@@ -3,11 +3,11 @@
 import collections
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -24,11 +24,10 @@ from mmjax.training.assemble import Run, abstract_batch
 from mmjax.training.checkpoint import Checkpoints, versions
 from mmjax.training.clock import Clock
 from mmjax.training.feed import Fed, feed
-from mmjax.training.flops import count, flops_of, training_flops
 from mmjax.training.metrics import Writer
 from mmjax.training.profile import Profiler
-from mmjax.training.state import abstract_state, create_state, initializer
-from mmjax.training.step import Step, loss_of, make_step
+from mmjax.training.program import Program, compile_step, computing
+from mmjax.training.state import TrainState, abstract_state, create_state, initializer
 from mmjax.training.stop import EXIT_INTERRUPTED, StopRequest
 from mmjax.training.tree import path_name
 
@@ -46,21 +45,31 @@ class Trainer:
         self.start = self.checkpoints.latest() or 0
         if self.start and not force:
             resume.check(run.folder, run.config)
-        init = initializer(run.task, experiment.optimizer, abstract_batch(run))
         with jax.set_mesh(run.mesh), self.clock.part("compile"):
-            if self.start:
-                self.state = self.checkpoints.restore(self.start, abstract_state(init, run.mesh))
-                self._warn_of_versions()
-            else:
-                self.state = create_state(init, run.mesh, experiment.seed)
-        # Only a config that a state could be made of is the run's; a refused one leaves no trace.
+            self.key = jax.device_put(jax.random.key(experiment.seed), jax.NamedSharding(run.mesh, jax.P()))
+            self.state, self.program = self._prepare()
+        # Only a config that a step could be compiled of is the run's; a refused one leaves no trace.
         write_json(run.folder / "config.json", run.config)
         self.writer = Writer(run.folder, self.start, experiment.log, run.config)
         self.profiler = Profiler(run.folder, experiment.log.profile)
         self.ledger = SkipLedger(run.folder / "skipped.jsonl", experiment.data.max_skip_rate, run.loader.items)
         self.pending: collections.deque[tuple[Fed, dict[str, jax.Array]]] = collections.deque()
         self.scores: dict[str, float | int] = {}  # of an evaluation at this very step: what the best is chosen by
-        self.flops = 0.0
+
+    def _prepare(self) -> tuple[TrainState, Program | None]:
+        """The state, read or made, while a second thread compiles the step; no step where none is left to do."""
+        run = self.run
+        init = initializer(run.task, run.experiment.optimizer, abstract_batch(run))
+        with ThreadPoolExecutor(1) as thread:
+            shapes = abstract_state(init, run.mesh)  # a config that makes no state is refused here, in no time
+            left = self.start < run.experiment.steps
+            program = thread.submit(compile_step, run, shapes, self.key) if left else None
+            if self.start:
+                state = self.checkpoints.restore(self.start, shapes)
+                self._warn_of_versions()
+            else:
+                state = create_state(init, shapes, run.experiment.seed)
+            return state, program.result() if program else None
 
     def _warn_of_versions(self) -> None:
         """Other libraries may round otherwise: a resume is exact under the same ones."""
@@ -85,32 +94,23 @@ class Trainer:
             contextlib.closing(self.writer),
             contextlib.closing(self.checkpoints),
             contextlib.closing(self.profiler),
-            self._computing(),
+            computing(self.run),
             progress.bar("training", self.run.experiment.steps, done=self.start) as advance,
         ):
             yield advance
 
-    @contextlib.contextmanager
-    def _computing(self) -> Iterator[None]:
-        """The mesh and the precision of everything that this run computes."""
-        precision = self.run.experiment.matmul_precision
-        with jax.set_mesh(self.run.mesh), jax.default_matmul_precision(None if precision == "default" else precision):
-            yield
-
     def _steps(self, stop: StopRequest, advance: Any) -> bool:
         """Runs the remaining steps. Returns whether it was interrupted."""
         run, experiment = self.run, self.run.experiment
-        if self.start >= experiment.steps:
+        if self.program is None:
             return False
         host, hosts = jax.process_index(), jax.process_count()
-        key = jax.device_put(jax.random.key(experiment.seed), jax.NamedSharding(run.mesh, jax.P()))
-        step_fn = None
+        self.clock.resume_at(self.start)
         with run.loader.batches(self.start, host, hosts) as batches:
             for fed in feed(batches, run.mesh, self.ledger, self.clock):
-                step_fn = step_fn or self._compile(fed, key)
                 self.profiler.at(fed.step)
                 with self.clock.part("step"), jax.transfer_guard("disallow"):
-                    self.state, metrics = step_fn(self.state, fed.batch, key)
+                    self.state, metrics = self.program.step(self.state, fed.batch, self.key)
                 self.pending.append((fed, metrics))
                 self._read(IN_FLIGHT, advance)
                 done = fed.step + 1
@@ -137,19 +137,6 @@ class Trainer:
             self.checkpoints.check()
         return last or leave
 
-    def _compile(self, fed: Fed, key: jax.Array) -> Step:
-        """The step for these shapes, compiled ahead so that its time and its FLOPs are known."""
-        task, experiment = self.run.task, self.run.experiment
-        step = make_step(task, experiment.optimizer, experiment.steps)
-        shardings = jax.tree.map(lambda x: x.sharding, self.state)
-        with self.clock.part("compile"):
-            traced = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).trace(self.state, fed.batch, key)
-            forward = flops_of(functools.partial(loss_of, task), self.state.params, fed.batch, key)
-            self.flops = training_flops(forward, count(traced.jaxpr.jaxpr))
-            compiled = traced.lower().compile()
-        self.clock.resume_at(self.start)
-        return compiled
-
     def _read(self, leave: int, advance: Any) -> None:
         """Reads the numbers of dispatched steps, all but the last `leave`; waiting for them is computing."""
         while len(self.pending) > leave:
@@ -171,7 +158,8 @@ class Trainer:
         """Writes timing.jsonl when it is due; returns what the progress bar shows."""
         if done % self.run.experiment.log.every and done != self.run.experiment.steps:
             return {}
-        timing = self.clock.interval(done, self.run.experiment.batch_size, self.flops)
+        assert self.program is not None
+        timing = self.clock.interval(done, self.run.experiment.batch_size, self.program.flops)
         skipped = {"skipped": float(self.ledger.count), **self.clock.goodput()}
         self.writer.timed(done, timing | skipped)
         return {"examples_per_second": timing["examples_per_second"]}
@@ -215,7 +203,7 @@ class Trainer:
         run, scores = self.run, {}
         save(run.folder / "bundle", self.model())
         if run.test_data is not None and run.evaluators:
-            with self._computing():
+            with computing(run):
                 scores = self._score(run.test_data, "test")
         write_json(run.folder / "evaluation.json", scores)
         write_json(run.folder / "environment.json", environment(run) | self.clock.goodput())

@@ -54,16 +54,16 @@ def initializer(task: Task, options: Optimizer, batch: Batch) -> Callable[[jax.A
 
 
 def abstract_state(init: Callable[[jax.Array], TrainState], mesh: Mesh) -> TrainState:
-    """Shapes, dtypes and shardings of the state, without computing it: what a restore is given."""
+    """Shapes, dtypes and shardings of the state, without computing it."""
     shapes = jax.eval_shape(init, jax.random.key(0))
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, shardings(shapes, mesh)
     )
 
 
-def create_state(init: Callable[[jax.Array], TrainState], mesh: Mesh, seed: int) -> TrainState:
-    """The first state, each device computing only its own shards."""
-    target = jax.tree.map(lambda x: x.sharding, abstract_state(init, mesh))
+def create_state(init: Callable[[jax.Array], TrainState], shapes: TrainState, seed: int) -> TrainState:
+    """The first state in the shardings of `abstract_state`, each device computing only its own shards."""
+    target = jax.tree.map(lambda x: x.sharding, shapes)
     return jax.jit(init, out_shardings=target)(jax.random.key(seed))
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import mmjax
-from mmjax.errors import RunError
+from mmjax.errors import RunError, UserError
 from mmjax.training.assemble import assemble
 from mmjax.training.loop import Trainer
 from mmjax.training.metrics import read
@@ -24,10 +24,26 @@ class Diverging(MeanColour):
         return loss.replace(total=loss.total * jnp.nan)
 
 
+@dataclasses.dataclass(frozen=True)
+class Refusing(MeanColour):
+    """Finds in its loss, which nothing before the step computes, that it cannot work."""
+
+    def loss(self, params, features, batch, rng):
+        raise UserError("config.task: no loss")
+
+
 def train(config, folder):
     trainer = Trainer(assemble(config, folder))
     assert trainer.train() == 0
     return trainer
+
+
+def test_a_step_that_does_not_compile_leaves_no_trace(tmp_path):
+    config = toy.get_config("task")
+    config.task = {"name": "tests.training.test_loop:Refusing"}
+    with pytest.raises(UserError, match="no loss"):
+        train(config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_steps_that_are_not_finite_stop_the_run(tmp_path):

@@ -15,7 +15,7 @@ from mmjax.tasks import Align
 from mmjax.training.assemble import abstract_batch, assemble
 from mmjax.training.optimizer import Optimizer
 from mmjax.training.sharding import shardings
-from mmjax.training.state import create_state, initializer
+from mmjax.training.state import abstract_state, create_state, initializer
 from mmjax.training.step import gradients, make_step
 from mmjax.training.tree import names
 from tests.training import toy
@@ -42,12 +42,17 @@ def batches(run):
         return [next(loaded).batch for _ in range(STEPS)]
 
 
+def first_state(run, task, options, mesh):
+    init = initializer(task, options, abstract_batch(run))
+    return create_state(init, abstract_state(init, mesh), seed=0)
+
+
 def train(run, batches, shape, task=None):
     """Losses, the first gradients and the last parameters on a mesh."""
     task, options = task or run.task, run.experiment.optimizer
     mesh = make_mesh(shape, jax.devices()[: abs(shape.data * shape.fsdp * shape.tensor)])
     with jax.set_mesh(mesh), jax.default_matmul_precision("highest"):
-        state = create_state(initializer(task, options, abstract_batch(run)), mesh, seed=0)
+        state = first_state(run, task, options, mesh)
         key = jax.random.key(0)
         first = put_batch(batches[0], mesh)
         grad_fn = jax.jit(lambda p, b: gradients(task, options, p, b, key)[2])
@@ -108,7 +113,7 @@ def test_a_loss_of_each_shard_alone_is_rejected(run, batches, single):
 def test_parameters_are_really_split(run):
     options = Optimizer(learning_rate=0.1)
     mesh = make_mesh(MESHES["data 2 fsdp 2 tensor 2"])
-    state = create_state(initializer(run.task, options, abstract_batch(run)), mesh, seed=0)
+    state = first_state(run, run.task, options, mesh)
     whole = sum(x.size for x in jax.tree.leaves(state.params))
     mine = sum(x.addressable_shards[0].data.size for x in jax.tree.leaves(state.params))
     assert mine < 0.45 * whole  # of four ways to split, some leaves go two, biases none

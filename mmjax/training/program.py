@@ -1,0 +1,55 @@
+"""The step's program, compiled from shapes alone: there need be no state yet, nor a batch."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+
+from mmjax.batch import Batch
+from mmjax.mesh import ROWS
+from mmjax.training.assemble import Run, abstract_batch
+from mmjax.training.flops import count, flops_of, training_flops
+from mmjax.training.state import TrainState
+from mmjax.training.step import Step, loss_of, make_step
+
+
+class Program(NamedTuple):
+    """A compiled step, and the floating-point operations of one on all devices; see `training.flops`."""
+
+    step: Step
+    flops: float
+
+
+def compile_step(run: Run, state: TrainState, key: jax.Array) -> Program:
+    """Compiles the step of a run for its mesh and precision, whichever thread calls.
+
+    Args:
+      state: shapes, dtypes and shardings; see `abstract_state`.
+      key: the run's key, replicated.
+    """
+    task, experiment = run.task, run.experiment
+    step = make_step(task, experiment.optimizer, experiment.steps)
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    batch = global_batch(run)
+    with computing(run):
+        traced = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).trace(state, batch, key)
+        forward = flops_of(functools.partial(loss_of, task), state.params, batch, key)
+        return Program(traced.lower().compile(), training_flops(forward, count(traced.jaxpr.jaxpr)))
+
+
+def global_batch(run: Run) -> Batch:
+    """Shapes, dtypes and shardings of a batch of all hosts."""
+    rows, sharding = run.experiment.batch_size, jax.NamedSharding(run.mesh, ROWS)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=sharding), abstract_batch(run)
+    )
+
+
+@contextlib.contextmanager
+def computing(run: Run) -> Iterator[None]:
+    """The mesh and the precision of everything that a run computes; both hold for the calling thread alone."""
+    precision = run.experiment.matmul_precision
+    with jax.set_mesh(run.mesh), jax.default_matmul_precision(None if precision == "default" else precision):
+        yield
