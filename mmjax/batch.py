@@ -39,7 +39,7 @@ class Stream:
       data: what the encoder's input is: uint8 pixels `[b, h, w, 3]`, int32 token ids `[b, n]`.
       present: bool `[b]`, whether the row has this modality at all.
       mask: bool `[b, n]`, which of the n positions are real; None where all are.
-      position: optional int32 `[b, n]`.
+      position: optional int32 `[b, n]`; of patches in a list `[b, n, 2]`: row and column, from 0.
       target: optional int32 `[b, n]`, what a language loss predicts.
     """
 

@@ -3,21 +3,26 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from mmjax.batch import Batch, Stream
+from mmjax.models.encoders.base import Encoder
 from mmjax.models.layers import make_dense
+
+Projection = Literal["linear", "bias", "none"]
 
 
 class DualEncoder(nn.Module):
     """One encoder per tower, each followed by a linear map into a shared space and L2 normalisation.
 
-    Parameters: `towers_NAME/...` of each encoder, `project_NAME/kernel [width, dim]`, `scale []` (the logarithm of the
-    factor on cosines, so that a step changes it by a ratio), and `bias []` if there is one.
+    Parameters: `towers_NAME/...` of each encoder, `project_NAME/kernel [width, dim]` and maybe `/bias`, `scale []` (the
+    logarithm of the factor on cosines, so that a step changes it by a ratio), and `bias []` if there is one.
 
     Attributes:
       towers: encoder modules by tower name.
@@ -25,6 +30,8 @@ class DualEncoder(nn.Module):
       dim: width of the shared space.
       scale_init: the factor at the start, itself and not its logarithm: 1 / 0.07 for CLIP, 10 for SigLIP.
       bias_init: of the logits at the start, -10 for SigLIP; None for a loss that has no use for one.
+      project: the map of a tower: "linear", also where nothing is said; "bias", with one; "none", for a tower that is
+        as wide as the space. SigLIP's text tower has a bias, its image tower no map.
     """
 
     towers: Mapping[str, nn.Module]
@@ -32,15 +39,26 @@ class DualEncoder(nn.Module):
     dim: int
     scale_init: float
     bias_init: float | None = None
+    project: Mapping[str, Projection] = FrozenDict()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for stream, tower in self.streams.items():
             if tower not in self.towers:
                 raise ValueError(f"stream {stream!r} wants tower {tower!r}; there are: {', '.join(self.towers)}")
+        for tower, projection in self.project.items():
+            if tower not in self.towers:
+                raise ValueError(f"project names the tower {tower!r}; there are: {', '.join(self.towers)}")
+            if projection == "none":
+                _check_width(tower, self.towers[tower], self.dim)
 
     def setup(self) -> None:
-        self.project = {name: make_dense(self.dim, "float32", bias=False) for name in self.towers}
+        kinds = {name: self.project.get(name, "linear") for name in self.towers}
+        self.projections = {
+            name: make_dense(self.dim, "float32", kind == "bias", name=f"project_{name}")
+            for name, kind in kinds.items()
+            if kind != "none"
+        }
         self.scale = self.param("scale", nn.initializers.constant(math.log(self.scale_init)), ())
         if self.bias_init is not None:
             self.bias = self.param("bias", nn.initializers.constant(self.bias_init), ())
@@ -62,8 +80,14 @@ class DualEncoder(nn.Module):
 
     def embed(self, tower: str, stream: Stream, train: bool = False) -> Float[Array, "b dim"]:
         """One stream through one tower, into the shared space."""
-        pooled = self.towers[tower](stream, train).pooled
-        return unit(self.project[tower](pooled.astype(jnp.float32)))
+        pooled = self.towers[tower](stream, train).pooled.astype(jnp.float32)
+        return unit(self.projections[tower](pooled) if tower in self.projections else pooled)
+
+
+def _check_width(name: str, tower: nn.Module, dim: int) -> None:
+    """Refuses an encoder that is not as wide as the space; a module of the user's own is taken at its word."""
+    if isinstance(tower, Encoder) and tower.dimensions.width != dim:
+        raise ValueError(f"tower {name!r} is {tower.dimensions.width} wide: without projection, dim must be that too")
 
 
 def unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:

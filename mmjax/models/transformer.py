@@ -1,7 +1,8 @@
-"""Pre-norm transformer blocks, and a stack of them."""
+"""Transformer blocks, and a stack of them."""
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -22,6 +23,7 @@ class BlockOptions:
     """What one block is; every block of a stack is alike.
 
     Attributes:
+      norm_first: a norm before each branch; False: after each sum, as in BERT.
       layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021); None for none.
       dropout: rate on the output of each branch.
       causal, qkv_bias, bias, qk_norm, attention: see `Attention`; `bias` also of the MLP.
@@ -31,6 +33,7 @@ class BlockOptions:
     heads: int
     mlp_dim: int
     activation: Activation = "gelu"
+    norm_first: bool = True
     norm: NormKind = "layer"
     epsilon: float = 1e-6
     causal: bool = False
@@ -44,7 +47,10 @@ class BlockOptions:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)) (Xiong et al. 2020)."""
+    """x + attention(norm(x)), then x + mlp(norm(x)) (Xiong et al. 2020).
+
+    With `norm_first` False: norm(x + attention(x)), then norm(x + mlp(x)) (Vaswani et al. 2017), by the same names.
+    """
 
     options: BlockOptions
 
@@ -62,11 +68,13 @@ class Block(nn.Module):
         attention = Attention(
             o.heads, o.causal, o.qkv_bias, o.bias, o.qk_norm, o.norm, o.epsilon, o.attention, o.dtype, name="attention"
         )
-        normed = make_norm(o.norm, o.epsilon, name="norm_attention")(x)
-        x = x + self._branch(attention(normed, mask=mask, angles=angles), "scale_attention", drop_rate, train)
         mlp = Mlp(o.mlp_dim, o.activation, o.bias, o.dtype, name="mlp")
-        normed = make_norm(o.norm, o.epsilon, name="norm_mlp")(x)
-        return x + self._branch(mlp(normed), "scale_mlp", drop_rate, train)
+        branches: dict[str, Callable] = {"attention": partial(attention, mask=mask, angles=angles), "mlp": mlp}
+        for name, branch in branches.items():
+            norm = make_norm(o.norm, o.epsilon, name=f"norm_{name}")
+            y = self._branch(branch(norm(x) if o.norm_first else x), f"scale_{name}", drop_rate, train)
+            x = x + y if o.norm_first else norm(x + y).astype(y.dtype)
+        return x
 
     def _branch(self, y: jax.Array, scale: str, drop_rate: float | jax.Array | None, train: bool) -> jax.Array:
         """Layer scale, dropout and drop path of one branch, in the compute dtype."""

@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmjax.batch import Stream
+from mmjax.config import build
+from mmjax.errors import UserError
 from mmjax.models import DualEncoder, TextTransformer, ViT
 from mmjax.models.dual_encoder import unit
+from mmjax.tasks import TASKS
+from tests.models import references
 from tests.models.batches import EOS, pairs
 from tests.models.references import draw_params, list_operations
 
@@ -104,6 +108,46 @@ def test_unit_is_finite_at_every_length(exponent, seed):
 def test_unit_of_zero_is_zero_with_a_finite_gradient():
     value, grad = jax.value_and_grad(lambda x: unit(x).sum())(jnp.zeros((2, 3)))
     assert value == 0 and np.isfinite(grad).all()
+
+
+def test_a_tower_may_have_a_bias_or_no_projection():
+    module, batch = dataclasses.replace(make(), dim=32, project={"text": "bias", "image": "none"}), pairs()
+    params = draw_params(module, batch)
+    assert "project_image" not in params and params["project_text"]["bias"].shape == (32,)
+    out = jax.jit(lambda p, b: module.apply({"params": p}, b))(params, batch)
+    pooled = {
+        name: jax.jit(module.towers[name].apply)({"params": params[f"towers_{name}"]}, batch[stream]).pooled
+        for name, stream in (("image", "image"), ("text", "caption"))
+    }
+    np.testing.assert_allclose(out["image"], unit(pooled["image"]), atol=1e-5)
+    projected = references.dense(params["project_text"], pooled["text"])
+    np.testing.assert_allclose(out["caption"], unit(jnp.float32(projected)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("project", "message"),
+    [
+        ({"sound": "none"}, "project names the tower 'sound'; there are: image, text"),
+        ({"image": "none"}, "tower 'image' is 32 wide: without projection, dim must be that too"),
+    ],
+)
+def test_projections_that_do_not_fit_are_refused(project, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(make(), project=project)
+
+
+def test_a_config_says_how_towers_are_projected():
+    towers = {
+        "image": {"name": "vit", "patch": 8} | SMALL,
+        "text": {"name": "text", "vocabulary": 20, "length": 8} | SMALL,
+    }
+    section = {"towers": towers, "streams": {"image": "image", "caption": "text"}, "pairs": (("image", "caption"),)}
+    section |= {"name": "align", "dim": 32, "project": {"image": "none", "text": "bias"}}
+    model = build(section, TASKS, "task").model
+    assert dict(model.project) == section["project"] and hash(model) == hash(build(section, TASKS, "task").model)
+    for project, message in (({"image": "cubic"}, "task.project must be"), ({"video": "none"}, "tower 'video'")):
+        with pytest.raises(UserError, match=message):
+            build(section | {"project": project}, TASKS, "task")
 
 
 def test_a_stream_without_its_tower_is_refused():

@@ -141,6 +141,31 @@ def test_patch_dropout_keeps_the_class_token_and_as_many_patches_of_each_image()
     assert all(len(row) == 4 for row in kept) and len(set(map(frozenset, kept))) > 1
 
 
+def test_registers_have_no_position_and_stay_when_patches_are_dropped():
+    stream = images(size=32)
+    module, params = start(stream, pooling="class", registers=2, patch_dropout=0.75)
+    assert params["register_tokens"].shape == (2, 16) and params["position_table"].shape == (17, 16)
+    for rest in ({}, {"train": True, "rngs": {"dropout": jax.random.key(1)}}):
+        out = module.apply({"params": params}, stream, method="embed", **rest)
+        assert out.tokens.shape == (4, 3 + (4 if rest else 16), 16) and out.mask.shape == out.tokens.shape[:2]
+        np.testing.assert_array_equal(out.tokens[:, 1:3], np.broadcast_to(params["register_tokens"], (4, 2, 16)))
+        np.testing.assert_array_equal(out.position[:, :3], 0)
+        assert (out.position[:, 3:] > 0).all()
+
+
+def test_registers_need_a_class_token():
+    with pytest.raises(ValueError, match="pooling must be 'class', not 'mean'"):
+        ViT(**SMALL, registers=2)
+
+
+@pytest.mark.parametrize("pooling", POOLS)
+def test_a_head_is_a_linear_map_and_a_tanh(pooling):
+    stream = images()
+    module, params = start(stream, pooling=pooling, head="tanh")
+    plain = run(ViT(**SMALL, pooling=pooling), {k: v for k, v in params.items() if k != "head"}, stream).pooled
+    assert error(run(module, params, stream).pooled, np.tanh(references.dense(params["head"], plain))) < 1e-5
+
+
 def test_patch_dropout_is_a_fair_choice():
     tokens, position = jnp.ones((2000, 4, 1)), jnp.broadcast_to(jnp.arange(4)[:, None], (2000, 4, 2))
     _, kept = drop_patches(tokens, position, 0.5, jax.random.key(0))

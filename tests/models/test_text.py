@@ -19,6 +19,7 @@ IDS = np.array([[5, 6, 2, 0, 0], [5, 6, 7, 8, 2], [5, 6, 7, 0, 0], [5, 2, 9, 19,
 MASK = np.array([[1, 1, 1, 0, 0], [1] * 5, [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [0] * 5], bool)
 RULES = {
     "eos": [2, 4, 2, 1, 0, 0],
+    "argmax": [1, 3, 2, 3, 1, 0],
     "last": [2, 4, 2, 3, 2, 0],
     "final": [4] * 6,
     "first": [0] * 6,
@@ -38,6 +39,14 @@ def run(module, params, stream):
 def test_each_rule_takes_its_own_token(rule):
     index = pool_index(rule, jnp.asarray(IDS), jnp.asarray(MASK), EOS)
     np.testing.assert_array_equal(index, RULES[rule])
+
+
+def test_the_largest_id_is_looked_for_among_real_tokens():
+    """OpenAI's rows are padded with 0, `transformers`' with the largest id itself."""
+    for padding in (0, 19):
+        ids = jnp.asarray([[5, 6, 19, padding, padding]])
+        for mask in (jnp.ones((1, 5), bool), jnp.asarray([[1, 1, 1, 0, 0]], bool)):
+            assert pool_index("argmax", ids, mask).tolist() == [2]
 
 
 MUTANTS = {
@@ -152,11 +161,27 @@ def test_rotary_positions_may_start_anywhere():
     [
         ({"vocabulary": 0}, "vocabulary and length must be given"),
         ({"pooling": "eos"}, "needs the id that ends a text"),
+        ({"types": -1}, "count rows, got 0 and -1"),
+        ({"position_offset": 2, "positions": "sincos"}, "needs learned positions, not 'sincos'"),
     ],
 )
 def test_incomplete_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         TextTransformer(**SMALL | options)
+
+
+def test_an_offset_leaves_out_the_first_rows_of_the_table():
+    stream = texts()
+    plain, params = start(stream)
+    moved, moved_params = start(stream, position_offset=2, types=2)
+    assert moved_params["position_table"].shape == (10, 16) and moved_params["type_table"].shape == (2, 16)
+    zeros = {"type_table": jnp.zeros((2, 16))}
+    table = jnp.concatenate([jnp.full((2, 16), jnp.nan), params["position_table"]])
+    out = run(moved, params | zeros | {"position_table": table}, stream)
+    np.testing.assert_array_equal(out.pooled, run(plain, params, stream).pooled)
+    placed = dataclasses.replace(stream, position=jnp.broadcast_to(jnp.arange(6), (4, 6)))
+    np.testing.assert_array_equal(run(moved, params | zeros | {"position_table": table}, placed).pooled, out.pooled)
+    assert out.position[0].tolist() == list(range(6))
 
 
 def test_a_text_longer_than_positions_is_refused():

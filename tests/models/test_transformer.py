@@ -26,6 +26,7 @@ VARIANTS = [
     {"activation": "quick_gelu", "epsilon": 1e-5, "causal": True},
     {"activation": "swiglu", "norm": "rms"},
     {"layer_scale": 0.1},
+    {"norm_first": False, "layer_scale": 0.1},
 ]
 
 
@@ -34,7 +35,9 @@ def test_block_equals_the_definition(x, variant):
     o = dataclasses.replace(OPTIONS, **variant)
     params = draw_params(Block(o), x)
     assert ("scale_mlp" in params) == (o.layer_scale is not None)
-    expected = references.block(params, x, 2, MASK, o.causal, o.activation, o.epsilon, kind=o.norm)
+    expected = references.block(
+        params, x, 2, MASK, o.causal, o.activation, o.epsilon, "pre" if o.norm_first else "post", o.norm
+    )
     assert error(Block(o).apply({"params": params}, x, jnp.asarray(MASK)), expected) < 1e-5
 
 

@@ -1,6 +1,7 @@
 """What encoders have in common: a size, the options of their blocks, and the three steps embed, blocks, pool."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from mmjax.batch import Stream
 from mmjax.models.attention import Implementation
 from mmjax.models.encoded import Encoded
 from mmjax.models.encoders.sizes import Size, resolve_size
-from mmjax.models.layers import NormKind, make_norm
+from mmjax.models.layers import NormKind, make_dense, make_norm
 from mmjax.models.mlp import Activation
 from mmjax.models.positions import Positions, rotary_angles
 from mmjax.models.transformer import BlockOptions, Remat, Transformer
@@ -22,10 +23,12 @@ class Encoder(nn.Module):
     Attributes:
       size: name in `SIZES`; or give `width` and `depth`, and `heads` and `mlp_dim` if not width / 64 and 4 width.
       positions: "learned" and "sincos" are added to the tokens; "rotary" turns queries and keys; "none".
-      activation, norm, epsilon, qkv_bias, bias, qk_norm, layer_scale, dropout, attention: see `BlockOptions`.
+      activation, norm_first, norm, epsilon, qkv_bias, bias, qk_norm, layer_scale, dropout, attention: see
+        `BlockOptions`.
       drop_path, scan, remat: see `Transformer`.
-      pre_norm: a norm before the first block, as in CLIP's image tower.
+      pre_norm: a norm before the first block, as in CLIP's image tower and in BERT.
       final_norm: a norm after the last block, before pooling.
+      head: what the pooled vector goes through: "tanh", a linear map and a tanh, as in BERT's and ViT's "pooler".
       dtype: of the matmuls and of the activations between blocks; parameters, norms and softmax are float32.
     """
 
@@ -36,6 +39,7 @@ class Encoder(nn.Module):
     mlp_dim: int | None = None
     positions: Positions = "learned"
     activation: Activation = "gelu"
+    norm_first: bool = True
     norm: NormKind = "layer"
     epsilon: float = 1e-6
     qkv_bias: bool = True
@@ -46,6 +50,7 @@ class Encoder(nn.Module):
     drop_path: float = 0.0
     pre_norm: bool = False
     final_norm: bool = True
+    head: Literal["none", "tanh"] = "none"
     scan: bool = False
     remat: Remat = "none"
     attention: Implementation = "auto"
@@ -70,6 +75,7 @@ class Encoder(nn.Module):
         self.dropout_tokens = nn.Dropout(self.dropout)
         self.norm_before = make_norm(self.norm, self.epsilon) if self.pre_norm else None
         self.norm_after = make_norm(self.norm, self.epsilon) if self.final_norm else None
+        self.head_map = make_dense(size.width, "float32", name="head") if self.head == "tanh" else None
 
     def __call__(self, stream: Stream, train: bool = False) -> Encoded:
         return self.pool(self.blocks(self.embed(stream, train), train=train))
@@ -103,3 +109,8 @@ class Encoder(nn.Module):
     def leave(self, tokens: jax.Array) -> jax.Array:
         """What all tokens go through after the last block: the norm, in float32."""
         return self.norm_after(tokens) if self.norm_after else tokens.astype(jnp.float32)
+
+    def finish(self, pooled: jax.Array) -> jax.Array:
+        """What the pooled vector goes through at last: the head, in float32."""
+        pooled = pooled.astype(jnp.float32)
+        return jnp.tanh(self.head_map(pooled)) if self.head_map else pooled

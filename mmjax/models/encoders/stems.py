@@ -73,7 +73,8 @@ def normalise(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Float[Array, "b height width 3"]:
-    """uint8, or floats in [0, 1], to (value - mean) / std per colour; zeros for rows that are not present."""
+    """uint8, or floats in [0, 1], to (value - mean) / std per colour; zeros where `present` `[b, ...]` is False."""
     values = jnp.asarray(pixels, jnp.float32) / (255.0 if pixels.dtype == jnp.uint8 else 1.0)
     values = (values - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
-    return jnp.where(present[:, None, None, None], values, 0.0)
+    present = present.reshape(present.shape + (1,) * (values.ndim - present.ndim))
+    return jnp.where(present, values, 0.0)

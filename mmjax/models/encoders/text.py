@@ -15,7 +15,7 @@ from mmjax.models.layers import gather, pin
 from mmjax.models.pooling import masked_mean, take_token
 from mmjax.models.positions import sincos_1d
 
-TextPool = Literal["eos", "last", "final", "first", "mean"]
+TextPool = Literal["eos", "argmax", "last", "final", "first", "mean"]
 
 
 class TextTransformer(Encoder):
@@ -24,6 +24,8 @@ class TextTransformer(Encoder):
     Attributes, beside those of `Encoder`:
       vocabulary: number of ids; a larger id is for the tokenizer's side to refuse.
       length: the longest row; rows may be shorter.
+      position_offset: rows of the learned table before that of the first token; RoBERTa has 2.
+      types: number of token types in a table whose row 0 is added to every token; BERT has 2, RoBERTa 1.
       causal: a token reads only what is before it, as in CLIP.
       pooling: the vector of which token stands for the row, or "mean" over the real ones; see `pool_index`.
       eos: the id that pooling "eos" looks for.
@@ -32,6 +34,8 @@ class TextTransformer(Encoder):
 
     vocabulary: int = 0
     length: int = 0
+    position_offset: int = 0
+    types: int = 0
     causal: bool = False
     pooling: TextPool = "last"
     eos: int | None = None
@@ -41,16 +45,22 @@ class TextTransformer(Encoder):
         super().__post_init__()
         if self.vocabulary < 1 or self.length < 1:
             raise ValueError(f"vocabulary and length must be given, got {self.vocabulary} and {self.length}")
+        if self.position_offset < 0 or self.types < 0:
+            raise ValueError(f"position_offset and types count rows, got {self.position_offset} and {self.types}")
+        if self.position_offset and self.positions != "learned":
+            raise ValueError(f"position_offset needs learned positions, not {self.positions!r}")
         if self.pooling == "eos" and self.eos is None:
             raise ValueError("pooling 'eos' needs the id that ends a text: give eos")
 
     def setup(self) -> None:
         super().setup()
         self.embedding = nn.Embed(self.vocabulary, self.dimensions.width)
+        width = self.dimensions.width
+        table = nn.initializers.normal(width**-0.5)
         if self.positions == "learned":
-            width = self.dimensions.width
-            table = nn.initializers.normal(width**-0.5)
-            self.position_table = self.param("position_table", table, (self.length, width))
+            self.position_table = self.param("position_table", table, (self.length + self.position_offset, width))
+        if self.types:
+            self.type_table = self.param("type_table", table, (self.types, width))
 
     def embed(self, stream: Stream, train: bool = False) -> Encoded:
         """Ids to vectors, plus positions. Ids of padding and of absent rows are never looked up.
@@ -71,6 +81,8 @@ class TextTransformer(Encoder):
             # In the usual order the rows need no lookup, which would be one more for XLA to split.
             rows = table[:length] if stream.position is None else jnp.take(table, stream.position, axis=0)
             tokens = tokens + rows
+        if self.types:
+            tokens = tokens + self.type_table[0]
         position = jnp.arange(length) if stream.position is None else stream.position
         position = jnp.broadcast_to(position, (batch, length))
         real = mask if stream.mask is None else mask & stream.mask
@@ -79,14 +91,14 @@ class TextTransformer(Encoder):
 
     def _position_table(self) -> Float[Array, "length d"]:
         if self.positions == "learned":
-            return jnp.asarray(self.position_table)
+            return jnp.asarray(self.position_table)[self.position_offset :]
         return jnp.asarray(sincos_1d(np.arange(self.length), self.dimensions.width))
 
     def pool(self, encoded: Encoded) -> Encoded:
         tokens = self.leave(encoded.tokens)
         at = encoded.pool_at
         pooled = masked_mean(tokens, encoded.mask) if at is None else take_token(tokens, at)
-        return dataclasses.replace(encoded, tokens=tokens, pooled=pooled)
+        return dataclasses.replace(encoded, tokens=tokens, pooled=self.finish(pooled))
 
 
 def pool_index(
@@ -95,8 +107,9 @@ def pool_index(
     """Which token stands for its row.
 
     Rules:
-      "eos": the first real token whose id is `eos`; in a row without one, the last real token. Never the largest id:
-        that breaks when tokens are added to a vocabulary.
+      "eos": the first real token whose id is `eos`; in a row without one, the last real token.
+      "argmax": the first real token with the row's largest id: OpenAI's rule, right only while no token is added to a
+        vocabulary behind the one that ends a text.
       "last": the last real token.
       "final": the last place, real or padding: SigLIP's rule, whose tokenizer pads every text to full length.
       "first": the first place.
@@ -108,6 +121,8 @@ def pool_index(
     if rule == "eos":
         ends = mask & (ids == eos)
         return jnp.where(ends.any(axis=1), jnp.argmax(ends, axis=1).astype(jnp.int32), last)
+    if rule == "argmax":
+        return jnp.argmax(jnp.where(mask, ids, -1), axis=1).astype(jnp.int32)
     if rule == "last":
         return last
     return jnp.full(len(ids), ids.shape[1] - 1 if rule == "final" else 0, jnp.int32)
