@@ -1,7 +1,7 @@
 """An evaluation set: one stream at a time, in order, every row accounted for."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,20 +65,31 @@ class EvalData:
         """The ground truth of an item. Raises BadItem."""
         return self.source.truth(index)
 
-    def batches(self, stream: str, host: int = 0, hosts: int = 1) -> Iterator[Batch]:
+    def batches(
+        self, stream: str, host: int = 0, hosts: int = 1, parts: Sequence[range] | None = None
+    ) -> Generator[Batch, None, None]:
         """This host's rows of each global batch, in order. `index` is the row's number, `group` its item.
+
+        Args:
+          parts: ranges of rows to go through, each beginning a new batch; None for all rows.
 
         Raises:
           UserError: the batch does not divide among the hosts, or there is no such stream.
         """
         if self.batch_size % hosts:
             raise UserError(f"evaluation: batch_size {self.batch_size} does not divide among {hosts} hosts")
-        share = self.batch_size // hosts
-        plan = EvalPlan(self.source, stream, self._stream(stream), self._rows(stream), share, host, hosts)
+        share, rows = self.batch_size // hosts, self._rows(stream)
+        spans = spans_of([range(len(rows))] if parts is None else parts, self.batch_size)
+        plan = EvalPlan(self.source, stream, self._stream(stream), rows, spans, share, host)
         with Ahead(plan, self.workers, prefetch=2) as ahead:
             for batch, skips in ahead:
                 self._list(skips)
                 yield batch
+
+    def take_skipped(self) -> list[Skip]:
+        """The bad items listed since the last call; the list begins anew."""
+        taken, self.skipped = self.skipped, []
+        return taken
 
     def text_batches(self, stream: str, texts: Sequence[str]) -> Iterator[Batch]:
         """Global batches of texts that belong to no item, such as prompts; every host gets them whole.
@@ -128,6 +139,15 @@ def texts_of(source: Source, index: int, field: str) -> Sequence[str]:
     return (value,) if isinstance(value, str) else value
 
 
+def spans_of(parts: Sequence[range], batch_size: int) -> list[range]:
+    """The rows of each batch, where every part begins a new one."""
+    return [
+        range(start, min(start + batch_size, part.stop))
+        for part in parts
+        for start in range(part.start, part.stop, batch_size)
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class EvalPlan:
     """One host's rows of one stream by the number of the batch, for the pipeline."""
@@ -136,17 +156,18 @@ class EvalPlan:
     name: str
     stream: StreamTransform
     rows: Int32[np.ndarray, "rows 2"]
+    spans: Sequence[range]
     share: int
     host: int
-    hosts: int
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // (self.share * self.hosts))
+        return len(self.spans)
 
     def __getitem__(self, number: int) -> tuple[Batch, list[Skip]]:
-        first = (number * self.hosts + self.host) * self.share
+        span = self.spans[number]
+        first = span.start + self.host * self.share
         rows, skips = Rows({self.name: self.stream}, self.share), []
-        for row, (index, which) in enumerate(self.rows[first : first + self.share].tolist()):
+        for row, (index, which) in enumerate(self.rows[first : min(first + self.share, span.stop)].tolist()):
             rows.index[row], rows.group[row] = first + row, index
             try:
                 rows.fill(row, {self.stream.field: self._value(index, which)}, lambda name: None)

@@ -12,6 +12,7 @@ from PIL import Image
 
 Interpolation = Literal["bicubic", "bilinear", "lanczos"]
 Resize = Literal["shortest", "squash"]
+Middle = Literal["floor", "round"]
 Number = int | float
 Range = tuple[Number, Number]  # lowest, highest
 Box = tuple[Number, Number, Number, Number]  # left, top, right, bottom in pixels of the source
@@ -21,19 +22,47 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
-MOST_ASPECT = 64  # a longer picture is cropped before it is resized, or a 1 x 60,000 one would need gigabytes
+MOST_RESIZED = 2**24  # pixels; of what would be larger only the middle is made, or 2 x 60,000 would need gigabytes
 CROP_TRIES = 10
 
 
-def shortest_edge(image: Image.Image, size: int, interpolation: Interpolation) -> Image.Image:
-    """CLIP's rule: the short side to `size`, then the square in the middle."""
-    short, long = sorted(image.size)
-    if long > MOST_ASPECT * short:
-        return resample(image, size, interpolation, _middle(*image.size, short, short))
-    # Truncated and not rounded, in this order of multiplying: as the reference does.
-    wide, high = (int(size * side / short) for side in image.size)
-    left, top = (wide - size) // 2, (high - size) // 2
+def shortest_edge(
+    image: Image.Image,
+    size: int,
+    interpolation: Interpolation,
+    resize_to: int | None = None,
+    middle: Middle = "floor",
+) -> Image.Image:
+    """CLIP's rule: the short side to `resize_to`, then the square of `size` in the middle.
+
+    Args:
+      resize_to: at least `size`; None for `size` itself.
+      middle: where the margin is an odd number of pixels: "floor" as `transformers` crops, "round" (half to even) as
+        torchvision does, and with it OpenAI's own code and `open_clip`.
+    """
+    short = min(image.size)
+    # Truncated and not rounded, in this order of multiplying: as the references do.
+    wide, high = (int((resize_to or size) * side / short) for side in image.size)
+    margins = wide - size, high - size
+    left, top = (margin // 2 if middle == "floor" else round(margin / 2) for margin in margins)
+    if wide * high > MOST_RESIZED:
+        x, y = image.width / wide, image.height / high
+        return _resampled_part(image, size, interpolation, (left * x, top * y, (left + size) * x, (top + size) * y))
     return image.resize((wide, high), FILTERS[interpolation]).crop((left, top, left + size, top + size))
+
+
+def _resampled_part(image: Image.Image, size: int, interpolation: Interpolation, box: Box) -> Image.Image:
+    """A box to a square by what the whole picture would give there, within a level or two of rounding.
+
+    Across, then down, as Pillow enlarges a whole picture; of a box it may turn that round, and each pass rounds.
+    """
+    reach = math.ceil(4 * max(1, (box[2] - box[0]) / size, (box[3] - box[1]) / size))  # beyond any filter's
+    near = int(box[0]) - reach, int(box[1]) - reach, int(box[2]) + reach + 1, int(box[3]) + reach + 1
+    left, top = max(0, near[0]), max(0, near[1])
+    image = image.crop((left, top, min(image.width, near[2]), min(image.height, near[3])))
+    across = box[0] - left, 0, box[2] - left, image.height
+    image = image.resize((size, image.height), FILTERS[interpolation], across)
+    return resample(image, size, interpolation, (0, box[1] - top, size, box[3] - top))
 
 
 def squash(image: Image.Image, size: int, interpolation: Interpolation) -> Image.Image:

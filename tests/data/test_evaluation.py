@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmjax.data.evaluation import EvalData
-from mmjax.data.streams import ImageStream, TextStream
+from mmjax.data.streams import ImageStream, PatchStream, TextStream
 from mmjax.errors import BadItem, UserError
 from tests.data.toys import Toy
 
@@ -44,6 +44,14 @@ def test_images_have_one_row_an_item_in_order():
     assert not pixels[7].any()
 
 
+def test_patches_come_with_mask_and_position():
+    found = EvalData(SEVEN, {"image": PatchStream(patch=4, max_patches=6)}, 4)
+    images = [batch["image"] for batch in found.batches("image")]
+    assert [image.position.shape for image in images] == [(4, 6, 2)] * 2
+    assert np.concatenate([image.mask.sum(axis=1) for image in images]).tolist() == [4] * 7 + [0]
+    assert images[0].position[0].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [0, 0], [0, 0]]
+
+
 @pytest.mark.parametrize(("stream", "prefix"), [("caption", ""), ("foil", "not ")])
 def test_texts_have_a_row_for_every_text(stream, prefix):
     valid, index, group, ids, _ = rows(data().batches(stream))
@@ -70,6 +78,25 @@ def test_hosts_share_each_global_batch(stream, hosts):
         np.testing.assert_array_equal(
             batch[stream].data, np.concatenate([share[number][stream].data for share in shares])
         )
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_parts_begin_their_own_batches(hosts):
+    parts = [range(2, 7), range(10, 11), range(12, 14)]
+    shares = [list(data().batches("caption", host, hosts, parts)) for host in range(hosts)]
+    found = [np.concatenate([share[n].index for share in shares]) for n in range(4)]
+    valid = [np.concatenate([share[n].valid for share in shares]) for n in range(4)]
+    assert [index[ok].tolist() for index, ok in zip(found, valid, strict=True)] == [[2, 3, 4, 5], [6], [10], [12, 13]]
+    assert {len(share) for share in shares} == {4} and not list(data().batches("caption", parts=[]))
+    np.testing.assert_array_equal(shares[0][0]["caption"].data[0], rows(data().batches("caption"))[3][2])
+
+
+def test_what_was_skipped_is_taken_once():
+    broken = data(Toy(7, bad=(2, 5)))
+    for parts, bad in (([range(0, 4)], [2]), ([range(4, 7)], [5]), ([range(0, 7)], [2, 5])):
+        list(broken.batches("image", parts=parts))
+        assert [skip.index for skip in broken.take_skipped()] == bad
+    assert broken.skipped == []
 
 
 def test_bad_items_keep_their_rows_and_are_listed_once():

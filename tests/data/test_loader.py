@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from mmjax.bundle import blank_batch
 from mmjax.data.loader import Loader
 from mmjax.data.pipeline import Ahead
-from mmjax.data.streams import ImageStream, TextStream
+from mmjax.data.streams import ImageStream, PatchStream, TextStream
 from mmjax.errors import UserError
 from tests.data.toys import Failing, Platform, Toy
 
@@ -70,6 +71,22 @@ def test_threads_and_workers_change_nothing():
 def test_the_whole_grid_of_hosts_and_workers(hosts, workers):
     for a, b in zip(joined(1, 6)[0], joined(hosts, 6, workers=workers, prefetch=2)[0], strict=True):
         same(a, b)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_patches_come_with_mask_and_position(workers):
+    streams = {"image": PatchStream(patch=4, max_patches=6), "caption": TextStream(length=12)}
+    source = Toy(6, bad=(1,), blind=(2,))
+    (made,) = take(loader((source,), batch_size=6, streams=streams, workers=workers), 1)
+    batch = made.batch
+    image, row = batch["image"], int(np.flatnonzero(batch.index == 4)[0])
+    assert image.data.shape == (6, 6, 48) and image.position.shape == (6, 6, 2) and image.mask.shape == (6, 6)
+    assert image.position[row, :4].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]] and image.position.dtype == np.int32
+    assert image.mask.sum(axis=1).tolist() == [0 if i in (1, 2) else 4 for i in batch.index]
+    for array in (image.data, image.mask, image.position):
+        assert not array[~image.present].any()
+    blank = blank_batch(streams, 6)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), blank) == jax.tree.map(lambda x: (x.shape, x.dtype), batch)
 
 
 @pytest.mark.parametrize("start", [1, 4, 7])
@@ -233,6 +250,7 @@ def test_prefetch_is_bounded():
 
 
 SCRIPT = """
+from mmjax.bundle import blank_batch
 from mmjax.data.loader import Loader
 from mmjax.data.streams import TextStream
 from tests.data.toys import Toy
@@ -260,6 +278,7 @@ def test_the_interpreter_ends_in_silence(workers, tmp_path, request):
 
 SIGNALLED = """
 import os, pathlib, signal, time
+from mmjax.bundle import blank_batch
 from mmjax.data.loader import Loader
 from mmjax.data.streams import TextStream
 from tests.data.toys import Toy

@@ -32,7 +32,7 @@ def lines(path):
 def test_each_bad_item_is_listed_once(tmp_path):
     kept = ledger(tmp_path)
     for step in range(3):
-        kept.add(batch((4, 5), step=step, seen=10 * step))
+        kept.add(batch((4, 5), step=step, seen=10 * (step + 1)))
     assert lines(tmp_path / "skipped.jsonl") == [
         {"step": 0, "source": "toy", "index": i, "id": f"item-{i}", "reason": "broken — 坏"} for i in (4, 5)
     ]
@@ -95,12 +95,49 @@ def test_passing_again_over_the_same_bad_items_changes_no_rate(tmp_path):
         kept.add(batch((1, 2), seen=200 * epoch))
 
 
-def test_every_host_has_a_list_and_judges_its_share(tmp_path):
-    ledger(tmp_path).add(batch((1,), seen=1000, host=0, hosts=2))
-    ledger(tmp_path).add(batch((2, 3), seen=1000, host=1, hosts=2))
+def test_every_host_has_a_list_and_none_stops_alone(tmp_path):
+    hosts = [ledger(tmp_path) for _ in range(2)]
+    hosts[0].add(batch(range(10, 30), seen=1000, host=0, hosts=2))
+    hosts[1].add(batch((2, 3), seen=1000, host=1, hosts=2))
     assert [line["index"] for line in lines(tmp_path / "skipped_1.jsonl")] == [2, 3]
-    with pytest.raises(RunError, match="7 of the 500 items"):
-        ledger(tmp_path).add(batch(range(10, 16), seen=1000, host=0, hosts=2))
+    for kept, first in zip(hosts, ("item-10", "item-2"), strict=True):
+        with pytest.raises(RunError, match=rf"22 of the 1000 items seen .*{first}.*skipped\*\.jsonl"):
+            kept.judge(lambda counts: counts - counts + 22)
+
+
+def test_a_bad_item_on_one_of_many_hosts_is_no_rate(tmp_path):
+    """Of 1,024 rows its host read eight: an eighth of its own share, a thousandth of all."""
+    kept = ledger(tmp_path)
+    kept.add(batch((1,), seen=1024, host=5, hosts=128))
+    kept.judge(lambda counts: counts)
+
+
+@pytest.mark.parametrize(("share", "stops"), [(0.008, False), (0.013, True)])
+def test_hosts_that_have_listed_each_others_items_judge_the_same_rate(tmp_path, share, stops):
+    """Items change hosts from epoch to epoch, so in the end every host lists nearly all bad ones."""
+    length, hosts, rows = 2000, 4, 40
+    bad = tuple(range(0, length, round(1 / share)))
+    plan = Loader((Toy(length, bad=bad),), [1.0], {"image": ImageStream(size=8)}, rows, prefetch=0).plan
+    kept = [ledger(tmp_path, toy=length) for _ in range(hosts)]
+    stopped = False
+    for step in range(4 * length // rows):
+        for host in range(hosts):
+            kept[host].add(plan.make(step, host, hosts))
+        if step * rows >= length:
+            total = sum(len(lines(path)) for path in tmp_path.glob("skipped*.jsonl"))
+            try:
+                kept[0].judge(lambda counts, total=total: np.full_like(counts, total))
+            except RunError:
+                stopped = True
+    assert stopped is stops
+
+
+def test_what_an_earlier_start_met_later_does_not_count_yet(tmp_path):
+    ledger(tmp_path).add(batch((1, 2), seen=1000, step=90))
+    again = ledger(tmp_path)
+    again.add(batch(range(10, 19), seen=1000, step=40))
+    with pytest.raises(RunError, match="11 of the 1000"):
+        again.add(batch((10,), seen=1000, step=91))
 
 
 def test_an_interrupted_run_judges_as_one_that_was_not(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from mmjax.config import build
 from mmjax.data import fast
 from mmjax.data.decode import decode
-from mmjax.data.streams import STREAMS, ImageStream, TextStream, fit_tokenizers
+from mmjax.data.streams import STREAMS, ImageStream, PatchStream, TextStream, fit_tokenizers
 from mmjax.data.tokenizers import BOS, EOS, PAD
 from mmjax.errors import BadItem, UserError
 from tests.data.toys import Toy
@@ -44,6 +44,8 @@ def cropping(request):
         {"name": "image", "size": 96, "crop_scale": [0.5, 1], "flip": True, "shift": 3, "cutout": 8},
         {"name": "image", "crop_scale": None, "resize": "squash", "interpolation": "bilinear"},
         {"name": "text", "tokenizer": {"name": "bytes"}, "length": 40, "choice": 1, "word_dropout": 0.1},
+        {"name": "image", "size": 56, "resize_to": 64, "middle": "round"},
+        {"name": "patches", "patch": 8, "max_patches": 30, "interpolation": "bicubic", "flip": True},
         {"name": "text", "field": "foil", "lowercase": True},
     ],
 )
@@ -60,10 +62,14 @@ def test_sections_come_back_from_json(section):
         ({"name": "image", "size": 0}, "size must"),
         ({"name": "image", "size": 8, "shift": 8}, "shift must"),
         ({"name": "image", "resize": "crop"}, "one of 'shortest', 'squash'"),
+        ({"name": "image", "size": 8, "resize_to": 7}, "resize_to must be at least size"),
+        ({"name": "image", "size": 8, "resize_to": 9, "resize": "squash"}, "resize_to must .* resize 'shortest'"),
+        ({"name": "image", "middle": "up"}, "one of 'floor', 'round'"),
+        ({"name": "patches", "patch": 0}, "patch and max_patches must be at least 1"),
         ({"name": "text", "length": 2}, "length must"),
         ({"name": "text", "word_dropout": 1.0}, "word_dropout"),
         ({"name": "text", "lenght": 2}, "did you mean length"),
-        ({"name": "sound"}, "known: image, text"),
+        ({"name": "sound"}, "known: image, patches, text"),
     ],
 )
 def test_wrong_sections_are_refused(section, message):
@@ -71,7 +77,9 @@ def test_wrong_sections_are_refused(section, message):
         build(section, STREAMS, "data.streams.x")
 
 
-@pytest.mark.parametrize("stream", [ImageStream(size=16), TextStream(length=20), TextStream(tokenizer="bytes")])
+@pytest.mark.parametrize(
+    "stream", [ImageStream(size=16), PatchStream(patch=4, max_patches=7), TextStream(length=20), TextStream("caption")]
+)
 def test_blank_has_the_shapes_and_types_of_a_row(stream):
     value = np.full((30, 20, 3), 9, np.uint8) if stream.kind == "image" else TEXTS
     for draws in (None, rng(0)):
@@ -84,6 +92,46 @@ def test_a_picture_of_the_right_size_is_not_touched():
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     assert ImageStream(size=16)(pixels, None)["data"] is pixels
     assert ImageStream(size=16, crop_scale=None)(pixels, rng(0))["data"] is pixels
+
+
+def test_a_picture_of_the_right_size_is_resized_where_more_is_asked_for():
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    larger = Image.fromarray(pixels).resize((20, 20), Image.Resampling.BICUBIC).crop((2, 2, 18, 18))
+    np.testing.assert_array_equal(ImageStream(size=16, resize_to=20)(pixels, None)["data"], np.asarray(larger))
+
+
+def test_patches_are_the_picture_in_reading_order():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    row = PatchStream(patch=4, max_patches=6)(pixels, None)  # as many patches as it has: nothing is resized
+    assert row["mask"].all() and row["position"].tolist() == [list(place) for place in np.ndindex(2, 3)]
+    for patch, (i, j) in zip(row["data"], row["position"], strict=True):
+        square = pixels[4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+        np.testing.assert_array_equal(patch.reshape(4, 4, 3), square)
+
+
+def test_patches_keep_the_aspect_and_pad_with_zeros():
+    stream = PatchStream(patch=4, max_patches=50)
+    for value in (jpeg(90, 60), jpeg(60, 90), jpeg(500, 20), jpeg(30, 30), jpeg(4000, 2)):
+        image, row = decode(value), stream(value, None)
+        rows, columns = row["position"][row["mask"]].max(axis=0) + 1
+        count = rows * columns
+        assert count == row["mask"].sum() <= 50 and not row["mask"][count:].any()
+        assert not row["data"][~row["mask"]].any() and not row["position"][~row["mask"]].any()
+        assert min(rows, columns) == 1 or abs(np.log(columns / rows * image.shape[0] / image.shape[1])) < 0.5
+
+
+def test_patches_are_mirrored_in_training_alone():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    stream = PatchStream(patch=4, max_patches=6, flip=True)
+    plain, mirrored = stream(pixels, None)["data"], stream(pixels[:, ::-1], None)["data"]
+    seen = [stream(pixels, rng(key))["data"] for key in range(40)]
+    flipped = sum(np.array_equal(row, mirrored) for row in seen)
+    assert 10 < flipped < 30 and flipped + sum(np.array_equal(row, plain) for row in seen) == 40
+
+
+def test_a_picture_too_long_for_its_patches_is_a_bad_item():
+    with pytest.raises(BadItem, match="3000000 x 2 pixels: too long for 2 patches"):
+        PatchStream(patch=1, max_patches=2)(np.zeros((2, 3_000_000, 3), np.uint8), None)
 
 
 def test_grey_arrays_become_rgb():
@@ -203,6 +251,7 @@ def test_no_text_is_a_bad_item(value):
 def test_facts_are_what_the_text_tower_needs():
     assert TextStream(length=40).facts() == {"vocabulary": 259, "length": 40, "eos": EOS}
     assert ImageStream().facts() == {}
+    assert PatchStream(patch=14).facts() == {"patch": 14}
 
 
 def sections(**changes):

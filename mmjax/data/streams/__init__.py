@@ -6,8 +6,9 @@ A stream is plain data. A bundle saves its section and builds it again, so a mod
 from mmjax.data.streams.base import Arrays, StreamTransform
 from mmjax.data.streams.fit import fit_tokenizers
 from mmjax.data.streams.image import ImageStream
+from mmjax.data.streams.patches import PatchStream
 from mmjax.data.streams.text import TextStream
 
-__all__ = ["STREAMS", "Arrays", "ImageStream", "StreamTransform", "TextStream", "fit_tokenizers"]
+__all__ = ["STREAMS", "Arrays", "ImageStream", "PatchStream", "StreamTransform", "TextStream", "fit_tokenizers"]
 
-STREAMS: dict[str, type] = {"image": ImageStream, "text": TextStream}
+STREAMS: dict[str, type] = {"image": ImageStream, "patches": PatchStream, "text": TextStream}

@@ -25,6 +25,9 @@ class ImageStream:
       size: pixels on a side.
       resize: "shortest": the short side to `size`, then the square in the middle; "squash": all of it into the square.
       interpolation: antialiased; CLIP and SigLIP take "bicubic".
+      resize_to: of "shortest": the short side before the square in the middle is cut out, as DINOv2 takes 224 pixels
+        out of 256; None for `size`.
+      middle: of "shortest": which middle, where it falls between two pixels; see `transforms.shortest_edge`.
       crop_scale: range of the random crop's share of the area; None for no random crop.
       crop_ratio: range of its width / height.
       resampler: of random crops: "pillow", or "opencv", which is faster and needs `pip install mmjax[fast]`.
@@ -38,6 +41,8 @@ class ImageStream:
     size: int = 224
     resize: transforms.Resize = "shortest"
     interpolation: transforms.Interpolation = "bicubic"
+    resize_to: int | None = None
+    middle: transforms.Middle = "floor"
     crop_scale: transforms.Range | None = (0.5, 1.0)
     crop_ratio: transforms.Range = (3 / 4, 4 / 3)
     resampler: Literal["pillow", "opencv"] = "pillow"
@@ -52,6 +57,11 @@ class ImageStream:
     def __post_init__(self, root: Any) -> None:
         if self.size < 1:
             raise ValueError(f"size must be at least 1, got {self.size}")
+        if self.resize_to is not None and (self.resize_to < self.size or self.resize != "shortest"):
+            raise ValueError(
+                f"resize_to must be at least size, and resize 'shortest'; "
+                f"got {self.resize_to} for size {self.size} and resize {self.resize!r}"
+            )
         if not 0 <= self.shift < self.size:
             raise ValueError(f"shift must lie in [0, size), got {self.shift}")
         if self.cutout < 0:
@@ -67,20 +77,25 @@ class ImageStream:
         return {"data": self._augmented(self._whole(value) if self.crop_scale is None else self._crop(value, rng), rng)}
 
     def _whole(self, value: bytes | np.ndarray) -> np.ndarray:
-        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape == (self.size, self.size, 3):
+        untouched = self.resize_to in (None, self.size)
+        square = self.size, self.size, 3
+        if untouched and isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape == square:
             return value
-        rule = transforms.squash if self.resize == "squash" else transforms.shortest_edge
-        return np.asarray(rule(_picture(value, None), self.size, self.interpolation))
+        image = picture(value, None)
+        if self.resize == "squash":
+            return np.asarray(transforms.squash(image, self.size, self.interpolation))
+        crop = transforms.shortest_edge(image, self.size, self.interpolation, self.resize_to, self.middle)
+        return np.asarray(crop)
 
     def _crop(self, value: bytes | np.ndarray, rng: np.random.Generator) -> np.ndarray:
         assert self.crop_scale
         # The smallest square crop still has `size` pixels a side, so decoding at reduced scale costs no detail.
         shortest = math.ceil(self.size / math.sqrt(self.crop_scale[0]))
         if self.resampler == "opencv":
-            pixels = fast.picture(value, shortest) if isinstance(value, bytes) else np.asarray(_picture(value, None))
+            pixels = fast.picture(value, shortest) if isinstance(value, bytes) else np.asarray(picture(value, None))
             box = transforms.random_box(pixels.shape[1], pixels.shape[0], self.crop_scale, self.crop_ratio, rng)
             return fast.resample(pixels, self.size, box)
-        image = _picture(value, shortest)
+        image = picture(value, shortest)
         box = transforms.random_box(*image.size, self.crop_scale, self.crop_ratio, rng)
         return np.asarray(transforms.resample(image, self.size, self.interpolation, box))
 
@@ -100,7 +115,8 @@ class ImageStream:
         return {}
 
 
-def _picture(value: bytes | np.ndarray, shortest: int | None) -> Image.Image:
+def picture(value: bytes | np.ndarray, shortest: int | None) -> Image.Image:
+    """The raw value of an image stream as an RGB picture; `shortest` as in `decode.open_image`. Raises BadItem."""
     if isinstance(value, np.ndarray):
         if value.dtype != np.uint8 or value.ndim not in (2, 3) or value.shape[2:] not in ((), (3,)):
             raise BadItem(f"the image is an array {value.dtype}{list(value.shape)}, not uint8 [h, w, 3] or [h, w]")
