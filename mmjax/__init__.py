@@ -7,11 +7,11 @@ Names are imported when they are first used: `import mmjax` alone costs nothing.
 """
 
 __version__ = "0.1.0"
-__all__ = ["Model", "load", "save"]
+__all__ = ["Model", "load", "save", "sections"]
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
-    from mmjax.bundle import Model, load, save
+    from mmjax.bundle import Model, load, save, sections
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,6 @@ tokenizers/STREAM/    what the stream's tokenizer needs
 """
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -15,16 +14,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mmjax.batch import Batch, Stream
 from mmjax.config import build
 from mmjax.data.streams import STREAMS
-from mmjax.errors import BadItem, UserError
+from mmjax.errors import UserError
+from mmjax.interop.importer import Options, begin
+from mmjax.interop.load import Place
+from mmjax.interop.sources import is_foreign
+from mmjax.items import embed, read
+from mmjax.mesh import replicate
 from mmjax.tasks import TASKS
 
 FORMAT = 1
@@ -51,49 +57,114 @@ class Model:
         """The plain Flax module of the task."""
         return self.task.model
 
-    def embed(self, **items: Sequence[Any]) -> np.ndarray:
-        """Features float32 `[n, d]` of one stream: `embed(image=[path or bytes or array, ...])`, `embed(text=[...])`.
+    def embed(
+        self, batch_size: int = 64, **items: Sequence[Any] | np.ndarray
+    ) -> Float[np.ndarray, "n d"] | dict[str, Float[np.ndarray, "_ d"]]:
+        """Features float32 `[n, d]` of one stream, or of several as `{stream: features}`.
 
-        `text` stands for the first text stream. All items go through the device as one batch.
+        `embed(image=["dog.jpg"])`, `embed(image=[...], text=["a dog", "a cat"])`. A picture is a path, the bytes of a
+        file, uint8 `[h, w, 3]` or `[h, w]`, or a PIL image. `image` and `text` also stand for the first stream of that
+        kind.
+
+        Args:
+          batch_size: rows that go through the device at once.
 
         Raises:
           UserError: no such stream, or an item that cannot be read.
         """
-        if len(items) != 1:
-            raise UserError("embed takes one stream at a time, e.g. embed(image=[...])")
-        ((name, values),) = items.items()
-        name = self._stream_name(name)
-        rows = [self._row(name, value) for value in values]
-        data = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-        present = np.ones(len(rows), bool)
-        index = np.arange(len(rows), dtype=np.int32)
-        batch = Batch({name: Stream(present=present, **data)}, present, index, index)
-        return np.asarray(_embed(self.task, name)(self.params, batch), np.float32)
+        if not items:
+            raise UserError("embed what? e.g. embed(image=[...]) or embed(text=[...])")
+        features = {name: self._embed(name, values, batch_size) for name, values in items.items()}
+        return features if len(features) > 1 else next(iter(features.values()))
 
-    def _row(self, name: str, value: Any) -> dict[str, np.ndarray]:
+    def similarity(self, batch_size: int = 64, **items: Sequence[Any] | np.ndarray) -> Float[np.ndarray, "n m"]:
+        """Cosines of two streams' items: `similarity(image=[...], text=[...])` has a row for each picture.
+
+        Raises:
+          UserError: not two streams, or as for `embed`.
+        """
+        if len(items) != 2:
+            raise UserError("similarity takes two streams, e.g. similarity(image=[...], text=[...])")
+        rows, columns = (unit(self._embed(name, values, batch_size)) for name, values in items.items())
+        return rows @ columns.T
+
+    def classify(
+        self,
+        images: Sequence[Any] | np.ndarray,
+        labels: Sequence[str],
+        templates: Sequence[str] = ("a photo of a {}.",),
+        batch_size: int = 64,
+    ) -> Float[np.ndarray, "n k"]:
+        """Probabilities of k labels for n pictures; see `probabilities`.
+
+        Args:
+          images: as `embed` takes them.
+          templates: texts with one `{}` for the label; a label is the mean of its texts.
+
+        Raises:
+          UserError: no label, a template without `{}`, or as for `embed`.
+        """
+        words = self.label_features(labels, templates, batch_size)
+        return self.probabilities(self._embed("image", images, batch_size), words)
+
+    def label_features(
+        self, labels: Sequence[str], templates: Sequence[str] = ("a photo of a {}.",), batch_size: int = 64
+    ) -> Float[np.ndarray, "k d"]:
+        """Each label's mean over the templates of its L2-normalised text features, normalised again."""
+        if isinstance(labels, str) or not len(labels) or not templates:
+            raise UserError("labels and templates are lists with at least one text, e.g. ['dog', 'cat']")
+        if bad := [template for template in templates if template.count("{}") != 1]:
+            raise UserError(f"template {bad[0]!r}: it must hold exactly one {{}}, where the label goes")
+        texts = [template.replace("{}", label) for label in labels for template in templates]
+        features = unit(self._embed("text", texts, batch_size))
+        return unit(features.reshape(len(labels), len(templates), -1).mean(axis=1))
+
+    def probabilities(
+        self, images: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "k d"]
+    ) -> Float[np.ndarray, "n k"]:
+        """Softmax over the labels of scale * cosine; for a model with a bias, sigmoid(scale * cosine + bias) of each.
+
+        So the k probabilities of a picture sum to 1, but not those of a model with a bias (SigLIP): it judges every
+        label by itself.
+
+        Raises:
+          UserError: the model has no logit scale.
+        """
+        row = np.zeros(1, np.int32)
+        scalars = self.task.encode(self.params, Batch({}, np.ones(1, bool), row, row), None)
+        if "scale" not in scalars:
+            raise UserError("this model has no logit scale: it was not trained to match pictures with texts")
+        logits = float(scalars["scale"]) * (unit(images) @ unit(labels).T)
+        if "bias" in scalars:
+            return 1 / (1 + np.exp(-np.clip(logits + float(scalars["bias"]), -80, 80)))
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def stream_name(self, name: str) -> str:
+        """The stream of this name, or the first one of this kind.
+
+        Raises:
+          UserError: there is neither.
+        """
+        if name in self.streams:
+            return name
+        for key, stream in self.streams.items():
+            if stream.kind == name:
+                return key
+        raise UserError(f"this model has no stream {name!r}; it has {', '.join(self.streams)}")
+
+    def _embed(self, name: str, values: Sequence[Any] | np.ndarray, batch_size: int) -> np.ndarray:
+        if isinstance(values, (str, bytes, os.PathLike)):
+            raise UserError(f"{name} is a list of items: embed({name}=[...])")
+        name = self.stream_name(name)
         stream = self.streams[name]
-        try:
-            return stream((value,) if stream.kind == "text" else _raw(value), None)
-        except (BadItem, OSError) as error:
-            raise UserError(f"{name} {str(value)[:80]!r}: {error}") from None
-
-    def _stream_name(self, name: str) -> str:
-        texts = [key for key, stream in self.streams.items() if stream.kind == "text"]
-        if name == "text" and name not in self.streams and texts:
-            return texts[0]
-        if name not in self.streams:
-            raise UserError(f"this model has no stream {name!r}; it has {', '.join(self.streams)}")
-        return name
+        rows = (read(name, stream, value) for value in values)
+        return embed(self.task, self.params, name, stream, rows, batch_size)
 
 
-@functools.lru_cache(maxsize=32)
-def _embed(task: Any, stream: str) -> Any:
-    return jax.jit(lambda params, batch: task.embed(params, batch)[stream])
-
-
-def _raw(value: Any) -> Any:
-    """A path as the bytes of its file; bytes and arrays as they are."""
-    return pathlib.Path(value).read_bytes() if isinstance(value, (str, pathlib.Path)) else value
+def unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Rows of length 1; a row of zeros stays as it is."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def save(folder: str | pathlib.Path, model: Model) -> pathlib.Path:
@@ -143,16 +214,23 @@ def _save_tokenizers(streams: Mapping[str, Any], sections: Mapping[str, Any], dr
     return out
 
 
-def load(path: str | pathlib.Path, mesh: Mesh | None = None) -> Model:
-    """Reads a bundle folder, or a run folder that holds one.
+def load(
+    source: str | pathlib.Path, mesh: Mesh | None = None, place: Place | None = None, options: Options | None = None
+) -> Model:
+    """Reads a bundle folder, a run folder that holds one, or PyTorch weights: `hf:NAME-or-folder`, `open_clip:...`.
 
     Args:
       mesh: puts the parameters there, replicated; None leaves them on the default device.
+      place: puts each parameter, given its path and its values, where it belongs; in place of `mesh`.
+      options: of PyTorch weights, what to do otherwise than they say.
 
     Raises:
-      UserError: no bundle there, one of a newer format, or one whose parameters do not fit its config.
+      UserError: nothing there, a bundle of a newer format, or parameters that do not fit their config.
     """
-    folder = find(pathlib.Path(path))
+    place = place or (lambda name, values: jnp.asarray(values) if mesh is None else replicate(values, mesh))
+    if is_foreign(str(source)):
+        return _load_foreign(str(source), place, options or Options())
+    folder = find(pathlib.Path(source))
     meta = json.loads((folder / "bundle.json").read_text())
     if meta["format"] > FORMAT:
         raise UserError(
@@ -162,15 +240,33 @@ def load(path: str | pathlib.Path, mesh: Mesh | None = None) -> Model:
         name: build(section, STREAMS, f"streams.{name}", root=folder) for name, section in meta["streams"].items()
     }
     task = build(meta["task"], TASKS, "task")
-    params = _read_params(folder / "params.safetensors")
-    if mesh is not None:
-        from mmjax.mesh import replicate
-
-        params = replicate(params, mesh)
+    flat = _read_params(folder / "params.safetensors")
+    check_params(task, streams, flat, folder)
+    params = {name: place(name, flat.pop(name)) for name in list(flat)}
     config = {key: value for key, value in meta.items() if key != "format"}
-    model = Model(task, params, streams, config)
-    check_params(model, folder)
-    return model
+    return Model(task, traverse_util.unflatten_dict(params, sep="/"), streams, config)
+
+
+def _load_foreign(source: str, place: Place, options: Options) -> Model:
+    """A checkpoint of transformers or open_clip: nothing of it is in memory twice but the tensor that is being read."""
+    found = begin(source, options)
+    streams = {name: build(section, STREAMS, f"streams.{name}") for name, section in found.streams.items()}
+    for name, stream in streams.items():
+        _check_vocabulary(source, found.task, name, stream)
+    task = build(found.task, TASKS, "task")
+    params = found.params(shapes_of(task, streams), place)
+    config = {"task": found.task, "streams": found.streams, "source": source}
+    return Model(task, traverse_util.unflatten_dict(params, sep="/"), streams, config)
+
+
+def _check_vocabulary(source: str, task: Mapping[str, Any], name: str, stream: Any) -> None:
+    """Refuses a tokenizer with ids that the embedding table has no row for."""
+    table, ids = task["towers"][task["streams"][name]].get("vocabulary"), stream.facts().get("vocabulary")
+    if table is not None and ids is not None and ids > table:
+        raise UserError(
+            f"{source}: its tokenizer has {ids} ids, but its embedding table only {table} rows; "
+            "take the tokenizer that belongs to these weights, or resize the table where tokens were added"
+        )
 
 
 def find(path: pathlib.Path) -> pathlib.Path:
@@ -181,20 +277,25 @@ def find(path: pathlib.Path) -> pathlib.Path:
     raise UserError(f"{path}: no bundle here; expected bundle.json or bundle/bundle.json (has the run finished?)")
 
 
-def _read_params(file: pathlib.Path) -> Mapping[str, Any]:
+def _read_params(file: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        return traverse_util.unflatten_dict(load_file(str(file)), sep="/")
+        return load_file(str(file))
     except FileNotFoundError:
         raise UserError(f"{file}: missing; the bundle is incomplete") from None
     except SafetensorError as error:
         raise UserError(f"{file}: not a whole safetensors file ({error})") from None
 
 
-def check_params(model: Model, folder: pathlib.Path) -> None:
+def shapes_of(task: Any, streams: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """`{parameter: shape}` of a task that reads these streams."""
+    tree = jax.eval_shape(lambda key: task.init(key, blank_batch(streams, 1)), jax.random.key(0))
+    return {name: leaf.shape for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+
+
+def check_params(task: Any, streams: Mapping[str, Any], params: Mapping[str, np.ndarray], folder: pathlib.Path) -> None:
     """Refuses parameters that are not exactly the ones that the config describes."""
-    shapes = jax.eval_shape(lambda key: model.task.init(key, blank_batch(model.streams, 1)), jax.random.key(0))
-    want = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
-    have = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(model.params, sep="/").items()}
+    want = shapes_of(task, streams)
+    have = {name: leaf.shape for name, leaf in params.items()}
     if want == have:
         return
     wrong = [f"missing {name}" for name in sorted(want.keys() - have.keys())]
@@ -214,3 +315,23 @@ def blank_batch(streams: Mapping[str, Any], rows: int) -> Batch:
         return Stream(present=present, **blank)
 
     return Batch({name: stream(transform) for name, transform in streams.items()}, present, index, index)
+
+
+def sections(source: str | pathlib.Path) -> dict[str, Any]:
+    """What a config needs to go on from a model: its `{"task": section, "streams": {stream: section}}`.
+
+    Tokenizers are named by their place in the bundle, so that ids mean what the model has learnt.
+
+    Raises:
+      UserError: no bundle there.
+    """
+    if is_foreign(str(source)):
+        found = begin(str(source))
+        return {"task": found.task, "streams": found.streams}
+    folder = find(pathlib.Path(source))
+    meta = json.loads((folder / "bundle.json").read_text())
+    streams = {name: dict(section) for name, section in meta["streams"].items()}
+    for section in streams.values():
+        if isinstance(tokenizer := section.get("tokenizer"), Mapping) and "path" in tokenizer:
+            section["tokenizer"] = {**tokenizer, "path": str((folder / tokenizer["path"]).resolve())}
+    return {"task": meta["task"], "streams": streams}

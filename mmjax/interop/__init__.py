@@ -1,0 +1,49 @@
+"""Weights in and out of PyTorch: transformers' and open_clip's models as ours, and ours as theirs.
+
+A family is one file: a config map, a table of tensors, and the kind of its preprocessing. One table serves both ways.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmjax.errors import UserError
+from mmjax.interop.families.bert import BERT, ROBERTA
+from mmjax.interop.families.chinese_clip import CHINESE_CLIP
+from mmjax.interop.families.clip import CLIP
+from mmjax.interop.families.dinov2 import DINOV2, DINOV2_REGISTERS
+from mmjax.interop.families.gpt2 import GPT2
+from mmjax.interop.families.naflex import NAFLEX
+from mmjax.interop.families.open_clip import OPEN_CLIP
+from mmjax.interop.families.open_clip_siglip import OPEN_CLIP_SIGLIP
+from mmjax.interop.families.siglip import SIGLIP
+from mmjax.interop.families.vit import VIT
+from mmjax.interop.family import Family
+
+FAMILIES: dict[str, Family] = {
+    "clip": CLIP,
+    "siglip": SIGLIP,
+    "siglip2_naflex": NAFLEX,
+    "chinese_clip": CHINESE_CLIP,
+    "vit": VIT,
+    "dinov2": DINOV2,
+    "dinov2_registers": DINOV2_REGISTERS,
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "gpt2": GPT2,
+    "open_clip": OPEN_CLIP,
+    "open_clip_siglip": OPEN_CLIP_SIGLIP,
+}
+
+
+def family_of(library: str, config: Mapping[str, Any], where: str) -> Family:
+    """The family of a checkpoint's config.
+
+    Raises:
+      UserError: no family of ours, with those that are.
+    """
+    for family in FAMILIES.values():
+        if family.library == library and family.accepts(config):
+            return family
+    kind = config.get("model_type") or config.get("model_cfg", {}).get("vision_cfg", {}).get("timm_model_name")
+    known = ", ".join(name for name, family in FAMILIES.items() if family.library == library)
+    raise UserError(f"{where}: mmjax has no family for the model type {kind!r}; known: {known}")

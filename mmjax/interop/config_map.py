@@ -1,0 +1,166 @@
+"""A family's config as our task section, and back. What does not survive the way back cannot be expressed there."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from mmjax.config import flatten, with_defaults
+from mmjax.errors import UserError
+from mmjax.interop.family import Family, Flat
+from mmjax.models import ENCODERS
+from mmjax.models.encoders.sizes import resolve_size
+from mmjax.tasks import TASKS
+
+# What a model computes does not depend on these: how it is trained, how it is compiled, what it was initialised with.
+TRAINING = ("streams", "pairs", "positives", "foils", "loss", "soft", "scale_init", "bias_init")
+TOWER_FREE = ("dropout", "drop_path", "patch_dropout", "scan", "remat", "attention", "dtype", "size", "mean", "std")
+BIAS_INIT = -10.0  # SigLIP's; a placeholder that the loaded value replaces
+
+
+class Inexpressible(UserError):
+    """A model that a family cannot express; `count` keys stand in the way."""
+
+    def __init__(self, message: str, count: int):
+        super().__init__(message)
+        self.count = count
+
+
+@dataclasses.dataclass(frozen=True)
+class Sections:
+    """What a config of theirs says, as ours.
+
+    Attributes:
+      task: the task section, every default written out.
+      image_size: pixels on a side, or None without pictures (or where pictures have no one size).
+    """
+
+    task: Mapping[str, Any]
+    image_size: int | None
+
+
+def to_sections(family: Family, config: Mapping[str, Any], names: Collection[str]) -> Sections:
+    """Their config as our sections.
+
+    Args:
+      names: of the tensors in the checkpoint: whether an optional head is there, no config tells.
+
+    Raises:
+      UserError: a value that we do not have, with its key.
+    """
+    theirs = flatten(family.complete(config))
+    for key, wanted in family.required.items():
+        if key in theirs and theirs[key] != wanted:
+            raise UserError(
+                f"{family.name} config: {key} is {theirs[key]!r}; mmjax has this model with {wanted!r} alone"
+            )
+    flat = _flat(family, config, names, strict=True)
+    size = flat.pop("image_size", None)
+    return Sections(_task(flat), size)
+
+
+def to_config(family: Family, task: Mapping[str, Any], image_size: int | None) -> dict[str, Any]:
+    """Our sections as their config.
+
+    Raises:
+      Inexpressible: what the family cannot express, each key with its value and the one that it would need.
+    """
+    wanted = essentials(task) | {"image_size": image_size}
+    needed = [key.ours for key in family.keys if key.ours not in wanted]
+    towers = {key.split(".")[1] for key in (*wanted, *needed) if key.startswith("towers.")}
+    if needed or wanted["name"] != family.fixed["name"]:
+        this = f"a task {wanted['name']!r} with the towers {', '.join(task['towers'])}"
+        message = f"{family.name} ({family.library}) is a task {family.fixed['name']!r} of other towers; this is {this}"
+        raise Inexpressible(message, 1000 + 10 * len(needed) + len(towers))
+    theirs: Flat = dict(family.required)
+    for key in family.keys:
+        back = {ours: theirs for theirs, ours in (key.values or {}).items()}
+        value = wanted[key.ours]
+        theirs[key.theirs] = back.get(value, value) if key.values else value
+    config = unflatten(theirs | family.restore(wanted))
+    flat = _flat(family, config, family.optional(wanted), strict=False)
+    size = flat.pop("image_size", None)
+    have = essentials(_task(flat)) | {"image_size": size}
+    wrong = [key for key in sorted(wanted.keys() | have.keys()) if wanted.get(key) != have.get(key)]
+    if wrong:
+        text = "; ".join(f"{_place(key)} = {wanted.get(key)!r}, it has {have.get(key)!r}" for key in wrong)
+        raise Inexpressible(f"{family.name} ({family.library}) cannot express this model: {text}", len(wrong))
+    return config
+
+
+def _place(key: str) -> str:
+    """Where a user finds a key."""
+    return "config.data.streams.image.size" if key == "image_size" else f"config.task.{key}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Other:
+    """A value outside those that a family has; equal to none of ours."""
+
+    known: tuple[Any, ...]
+
+    def __repr__(self) -> str:
+        return " or ".join(map(repr, dict.fromkeys(self.known)))
+
+
+def _flat(family: Family, config: Mapping[str, Any], names: Collection[str], strict: bool) -> Flat:
+    """Their config as our flat section. Unless strict, a value that we have no word for stands as `_Other`."""
+    theirs, flat = flatten(family.complete(config)), dict(family.fixed)
+    for key in family.keys:
+        if key.theirs not in theirs:
+            raise UserError(f"{family.name} config: {key.theirs} is missing")
+        value = theirs[key.theirs]
+        if key.values is None:
+            flat[key.ours] = value
+        elif value in key.values or not strict:
+            flat[key.ours] = key.values.get(value, _Other(tuple(key.values.values())))
+        else:
+            known = ", ".join(map(str, key.values))
+            raise UserError(f"{family.name} config: {key.theirs} is {value!r}, which mmjax has not; known: {known}")
+    return flat | family.adapt(family.complete(config), names)
+
+
+def _task(flat: Flat) -> dict[str, Any]:
+    """The nested task section with every default written out."""
+    nested = unflatten({key: value for key, value in flat.items() if key != "bias"})
+    if flat.get("bias"):
+        nested["bias_init"] = BIAS_INIT
+    for name, tower in nested["towers"].items():
+        nested["towers"][name] = with_defaults(tower, ENCODERS, f"task.towers.{name}")
+    return with_defaults(nested, TASKS, "task")
+
+
+def essentials(task: Mapping[str, Any]) -> Flat:
+    """The keys on which the features depend, flat, in one normal form."""
+    towers = {name: _tower(section, f"task.towers.{name}") for name, section in task["towers"].items()}
+    rest = {key: value for key, value in task.items() if key not in (*TRAINING, "towers", "project")}
+    if task["name"] == "align":
+        rest["project"] = dict.fromkeys(towers, "linear") | dict(task.get("project") or {})
+        rest["bias"] = task.get("bias_init") is not None
+    return flatten({**rest, "towers": towers})
+
+
+def _tower(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    full = with_defaults(section, ENCODERS, where)
+    if full["name"] not in ENCODERS:
+        raise UserError(f"{where}.name = {full['name']!r}: an encoder from outside mmjax has no counterpart there")
+    size = resolve_size(*(full[key] for key in ("size", "width", "depth", "heads", "mlp_dim")))
+    full |= dataclasses.asdict(size)
+    if full.get("pooling") != "eos":
+        full.pop("eos", None)
+    if full.get("stem") == "patch":
+        full.pop("stem_widths")
+    if full.get("stem") != "naflex":
+        full.pop("grid", None)
+    return {key: value for key, value in full.items() if key not in TOWER_FREE}
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` to `{"a": {"b": 1}}`."""
+    out: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        place = out
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return out

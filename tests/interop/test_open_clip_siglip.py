@@ -1,0 +1,106 @@
+"""SigLIP of open_clip at a small size: its image tower is timm's, which goes by names, so a small one gets a name here.
+
+The full-size one is in test_full_size.py.
+"""
+
+import numpy as np
+import pytest
+
+import mmjax
+from mmjax.cli import main
+from mmjax.interop.families import open_clip_siglip
+from mmjax.interop.tensors import open_files
+from tests.interop.comparing import errors, make_inputs, ours, theirs
+from tests.interop.peers import LENGTH, PATCH, PEERS, SIDE, VOCABULARY, Peer, random_model, write
+from tests.interop.test_parity import TOLERANCE, record
+from tests.interop.torch_peers import import_open_clip
+
+NAME = "vit_tinytest_patch8_siglip_32"
+CONFIG = {
+    "embed_dim": 32,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": dict(
+        image_size=SIDE, timm_model_name=NAME, timm_model_pretrained=False, timm_pool="map", timm_proj="none"
+    ),
+    "text_cfg": dict(
+        context_length=LENGTH,
+        vocab_size=VOCABULARY,
+        hf_tokenizer_name="the one beside it",
+        width=32,
+        heads=4,
+        layers=2,
+        mlp_ratio=2.0,
+        no_causal_mask=True,
+        proj_bias=True,
+        pool_type="last",
+        norm_kwargs={"eps": 1e-6},
+    ),
+}
+
+
+def _model():
+    return import_open_clip().CustomTextCLIP(**{key: value for key, value in CONFIG.items() if key != "custom_text"})
+
+
+PEER = Peer(_model, image="visual.trunk.blocks", text="text.transformer.resblocks", kind="open_clip", config=CONFIG)
+
+
+def vit_tinytest_patch8_siglip_32(pretrained: bool = False, **options):
+    """timm's own SigLIP, with other numbers."""
+    from timm.models.vision_transformer import vit_base_patch16_siglip_224
+
+    small = dict(img_size=SIDE, patch_size=PATCH, embed_dim=32, depth=2, num_heads=4, mlp_ratio=2)
+    return vit_base_patch16_siglip_224(pretrained, **small, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _known_to_timm():
+    import_open_clip()
+    from timm.models import register_model
+
+    register_model(vit_tinytest_patch8_siglip_32)
+
+
+@pytest.fixture(autouse=True)
+def _known_to_mmjax(monkeypatch):
+    trunk = open_clip_siglip.Trunk(width=32, depth=2, heads=4, mlp_dim=64)
+    monkeypatch.setitem(open_clip_siglip.TRUNKS, "tinytest", trunk)
+    monkeypatch.setitem(open_clip_siglip.NAMES, ("tinytest", PATCH), SIDE)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.01])
+def test_same_numbers(spread, tmp_path):
+    model, inputs = random_model(PEER, spread=spread), make_inputs(PEER)
+    mine = ours(mmjax.load(write(PEER, model, tmp_path / "model")), inputs)
+    wrong = errors(mine, theirs(PEER, model, inputs, tmp_path / "gradients"), inputs)
+    record("open_clip_siglip" + (" small activations" if spread < 1 else ""), wrong)
+    assert max(wrong.values()) < TOLERANCE, wrong
+
+
+def test_the_authors_activation_is_rejected(tmp_path):
+    model, inputs = random_model(PEER), make_inputs(PEER)
+    changes = {"towers.image.activation": "gelu_tanh"}
+    mine = ours(mmjax.load(write(PEER, model, tmp_path / "model")), inputs, changes)
+    wrong = errors(mine, theirs(PEER, model, inputs, tmp_path / "gradients"), inputs)
+    assert max(wrong.values()) > 3 * TOLERANCE, wrong
+
+
+def test_it_goes_out_bit_by_bit_and_is_proved(tmp_path):
+    source = write(PEER, random_model(PEER), tmp_path / "in")
+    assert main(["export", str(tmp_path / "out"), "--model", source, "--to", "open_clip", "--verify"]) == 0
+    before, after = (open_files([tmp_path / place / "open_clip_model.safetensors"]) for place in ("in", "out"))
+    assert before.keys() == after.keys()
+    for name, stored in before.items():
+        np.testing.assert_array_equal(stored.read(), after[name].read(), err_msg=name)
+
+
+def test_timm_has_no_tanh_form_of_the_gelu(tmp_path, capsys):
+    """The authors' towers, which are transformers' too: the one key that stands in the way is named."""
+    peer = PEERS["siglip"]
+    source = write(peer, random_model(peer), tmp_path / "in")
+    assert main(["export", str(tmp_path / "out"), "--model", source, "--to", "open_clip"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "cannot express" in line]
+    assert "config.task.towers.image.activation = 'gelu_tanh', it has 'gelu'" in line
+    assert line.count("config.") == 1
+    assert not (tmp_path / "out").exists()
