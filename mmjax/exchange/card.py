@@ -1,0 +1,68 @@
+"""The model card of an export: what it is, what it scored, how to load it."""
+
+import json
+import pathlib
+from typing import Any
+
+import mmjax
+
+USE = {
+    "hf": """```python
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained("DIR")
+processor = AutoProcessor.from_pretrained("DIR")
+```""",
+    "open_clip": """```python
+import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:DIR")
+tokenizer = open_clip.get_tokenizer("local-dir:DIR")
+```""",
+    "safetensors": """```python
+from safetensors.numpy import load_file
+
+tensors = load_file("DIR/model.safetensors")
+```""",
+}
+LIBRARIES = {"hf": "transformers", "open_clip": "open_clip", "safetensors": "mmjax"}
+
+
+def card(model: Any, source: str, to: str) -> str:
+    """A README.md with the front matter that model hubs read."""
+    task = model.config["task"]
+    both = {"image", "text"} <= task["towers"].keys()
+    kind = "zero-shot-image-classification" if both else "feature-extraction"
+    front = [f"library_name: {LIBRARIES[to]}", f"pipeline_tag: {kind}", "tags:", "- mmjax"]
+    parts = ["---", *front, "---", "", "# Model", "", f"Exported by mmjax {mmjax.__version__}. {_towers(task)}", ""]
+    parts += ["## Use", "", USE[to], ""]
+    if scores := _scores(source):
+        parts += ["## Evaluation", "", "| metric | value |", "|---|---|", *_rows(scores), ""]
+    if config := model.config.get("config"):
+        steps, size = config.get("steps"), config.get("batch_size")
+        parts += ["## Training", "", f"{steps} steps of {size} examples. The whole config:", ""]
+        parts += ["```json", json.dumps(config, indent=1, ensure_ascii=False), "```", ""]
+    return "\n".join(parts)
+
+
+def _towers(task: Any) -> str:
+    sizes = [
+        f"{name} of width {t['width']} and depth {t['depth']}" for name, t in task["towers"].items() if t.get("width")
+    ]
+    return f"Towers: {', '.join(sizes)}." if sizes else ""
+
+
+def _scores(source: str) -> dict[str, float]:
+    """The scores of the run that the model comes from, where it comes from one."""
+    for folder in (pathlib.Path(source), pathlib.Path(source).parent):
+        file = folder / "evaluation.json"
+        if file.is_file():
+            return json.loads(file.read_text("utf-8"))
+    return {}
+
+
+def _rows(scores: dict[str, float]) -> list[str]:
+    return [
+        f"| {name} | {value:,} |" if isinstance(value, int) else f"| {name} | {value:.4f} |"
+        for name, value in scores.items()
+    ]
