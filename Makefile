@@ -1,5 +1,6 @@
 # `make` lists the targets. Paths are relative throughout, so a folder with spaces in its name works.
-# One environment, .venv, made from constraints.txt; made again when pyproject.toml, setup.py or the pins change.
+# One environment, .venv, made from constraints.txt; made again when pyproject.toml, setup.py or the pins change. What
+# only tests need, PyTorch above all, comes with the first `make test`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,6 +8,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+TESTED := .venv/.installed-test
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := mmjax tests benchmarks configs setup.py
 # Two processes: a test file compiles for seconds on one core. All tests of a file share one process and its fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -32,7 +35,12 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	  "$$python" -m venv .venv || { echo "cannot make .venv; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf .venv; exit 2; }; \
 	fi
 	@echo "== install: mmjax and its pinned dependencies into .venv (some minutes on a fresh machine)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@$(PIP) --editable .
+	@touch $@
+
+$(TESTED): $(STAMP)
+	@echo "== install: what the tests need as well"
+	@$(PIP) --editable '.[test]'
 	@touch $@
 
 quickstart: $(STAMP) ## pretrain and evaluate a small two-tower model on the CPU
@@ -40,28 +48,28 @@ quickstart: $(STAMP) ## pretrain and evaluate a small two-tower model on the CPU
 
 test: lint types imports unit ## what CI runs: lint, types, import rules, tests
 
-lint: $(STAMP) ## ruff: style and format
+lint: $(TESTED) ## ruff: style and format
 	@echo "== lint: ruff"
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 
-types: $(STAMP) ## mypy
+types: $(TESTED) ## mypy
 	@echo "== types: mypy"
 	@$(BIN)/mypy
 
-imports: $(STAMP) ## import-linter: which room may import which
+imports: $(TESTED) ## import-linter: which room may import which
 	@echo "== import rules: import-linter"
 	@$(BIN)/lint-imports --no-logo
 
-unit: $(STAMP) ## the tests, without the slow ones
+unit: $(TESTED) ## the tests, without the slow ones
 	@echo "== tests: pytest"
 	@$(PYTEST)
 
-test-slow: $(STAMP) ## the tests that train for minutes
+test-slow: $(TESTED) ## the tests that train for minutes
 	@echo "== slow tests: pytest -m slow"
 	@$(BIN)/python -m pytest -m slow --timeout 3600
 
-format: $(STAMP) ## let ruff mend style and format
+format: $(TESTED) ## let ruff mend style and format
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 

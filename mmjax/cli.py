@@ -21,6 +21,12 @@ from mmjax.errors import RunError, UserError, nearest
 VERBS = {
     "train": ("mmjax.training.verb", "train a model from a config, or resume a run"),
     "evaluate": ("mmjax.evaluation.verb", "score a model on data"),
+    "embed": ("mmjax.inference.embed", "embed a data set into sharded files"),
+    "search": ("mmjax.inference.search", "find items by text, picture or id"),
+    "classify": ("mmjax.inference.classify", "tell which of your labels a picture shows"),
+    "import": ("mmjax.exchange.imports", "make a bundle of PyTorch weights"),
+    "export": ("mmjax.exchange.exports", "hand a model to transformers or open_clip"),
+    "average": ("mmjax.training.average", "average the parameters of models of one architecture"),
     "report": ("mmjax.report.verb", "make the HTML page of a run"),
     "data": ("mmjax.data.verbs", "check, convert or describe data; train a tokenizer"),
 }

@@ -28,6 +28,8 @@ def attention_maps(
     Raises:
       UserError: the task's model sows no attention weights over a square grid of patches.
     """
+    if pixels.ndim != 4:
+        raise UserError(f"stream {stream!r} holds lists of patches, which are no grid to lay a map over")
     if not hasattr(task, "model"):
         raise UserError(f"{type(task).__name__} has no `model` whose attention could be read")
     rows = np.arange(len(pixels), dtype=np.int32)
@@ -55,26 +57,31 @@ def last_weights(intermediates: Mapping[str, Any]) -> tuple[Float[Array, "b head
     weights = weights[-1] if weights.ndim == 5 else weights  # scanned layers: the last one
     if pools:
         return weights, "attention pooling, mean over heads"
-    token = "the class token's" if has_class_token(weights.shape[-1]) else "mean over all queries of the"
+    token = "the class token's" if first_tokens(weights.shape[-1]) else "mean over all queries of the"
     return weights, f"{token} attention in the last block, mean over heads"
 
 
 def over_patches(weights: Float[Array, "b heads n m"]) -> Float[Array, "b g g"]:
     """Mean over heads of what the class token reads, or else of what all queries read, laid out on the grid."""
-    tokens = weights.shape[-1]
-    extra = int(has_class_token(tokens))
-    side = math.isqrt(tokens - extra)
-    if side * side + extra != tokens:
-        raise UserError(f"{tokens} tokens are no square grid of patches")
+    extra = first_tokens(weights.shape[-1])
+    side = math.isqrt(weights.shape[-1])
     read = weights[:, :, :1] if extra else weights
     flat = jnp.mean(read, axis=(1, 2))[:, extra:]
     flat = flat / jnp.maximum(flat.sum(axis=1, keepdims=True), 1e-12)
     return flat.reshape(-1, side, side).astype(jnp.float32)
 
 
-def has_class_token(tokens: int) -> bool:
-    """Whether one of the tokens is no patch: a square grid has a square number of them."""
-    return math.isqrt(tokens) ** 2 != tokens
+def first_tokens(tokens: int) -> int:
+    """How many tokens stand before the patches, the class token and registers: a square grid has a square number.
+
+    Raises:
+      UserError: more than a grid can have before it; so many are a grid that is no square.
+    """
+    side = math.isqrt(tokens)
+    extra = tokens - side**2
+    if extra > max(1, side // 2):
+        raise UserError(f"{tokens} tokens are no square grid of patches")
+    return extra
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

@@ -136,8 +136,9 @@ def speed(timing: list[curves.Line], environment: Mapping[str, Any]) -> str:
 
 
 def skipped(run: pathlib.Path) -> str:
-    """How many items could not be used, and which; each host has listed its own."""
+    """How many items could not be used, and which; each host has listed what it read, in another epoch another's."""
     lines = [line for file in sorted(run.glob("skipped*.jsonl")) for line in curves.read(file)]
+    lines = list({(line.get("source"), line.get("index")): line for line in lines}.values())
     if not lines:
         return "<p>No item is listed as skipped.</p>"
     keys = [key for key in ("step", "source", "id", "reason") if key in lines[0]]

@@ -57,10 +57,20 @@ def test_the_encoders_of_mmjax_show_theirs(pooling):
     np.testing.assert_allclose(maps.sum((1, 2)), 1, rtol=1e-5)
 
 
+def test_registers_are_no_patches():
+    weights = np.zeros((1, 2, 68, 68), np.float32)  # a class token, three registers, eight by eight patches
+    weights[0, :, 0, 1:4] = 0.2
+    weights[0, :, 0, 4 + 8 * 2 + 5] = 0.4
+    grid = np.asarray(over_patches(jnp.asarray(weights)))[0]
+    assert grid.shape == (8, 8) and grid[2, 5] == 1 and grid.sum() == 1
+
+
 def test_models_without_weights_or_grid_say_so():
     with pytest.raises(UserError, match="sows no attention"):
         last_weights({})
     with pytest.raises(UserError, match="no square grid"):
         over_patches(jnp.zeros((1, 1, 7, 7)))
+    with pytest.raises(UserError, match="no grid to lay a map over"):
+        attention_maps(Task(Sower()), {}, "image", np.zeros((1, 12, 48), np.uint8))
     with pytest.raises(UserError, match="has no `model`"):
         attention_maps(object(), {}, "image", np.zeros((1, 8, 8, 3), np.uint8))

@@ -105,6 +105,11 @@ def test_a_broken_part_is_said_and_does_no_harm(tmp_path, file, content):
     assert "Not shown: no bundle." in page
 
 
+def test_an_item_that_two_hosts_have_listed_is_one(run):
+    (run / "skipped_1.jsonl").write_text((run / "skipped.jsonl").read_text().replace('"step": 3', '"step": 9') * 2)
+    assert "Items skipped: 1." in render(run, None)
+
+
 def test_a_missing_part_hides_nothing_else(run):
     (run / "metrics.jsonl").unlink()
     page = render(run, None)
