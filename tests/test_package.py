@@ -54,7 +54,11 @@ def test_every_requirement_is_pinned():
         return {re.sub(r"[-_.]+", "-", item).lower() for item in items}
 
     assert plain(names) <= plain(pinned)
-    assert "torch" not in pinned, "make test needs no torch"
+
+
+def test_only_the_tests_install_torch():
+    heavy = re.compile(r"^(torch|open_clip|timm)")
+    assert not [name for name in PROJECT["project"]["dependencies"] if heavy.match(name)]
 
 
 def test_every_data_file_is_packaged():

@@ -77,14 +77,23 @@ def predictor(task: Any, method: str, stream: str, mesh: Mesh | None):
 
 
 def embed_rows(task: Any, params: Any, batches: Iterable[Batch], stream: str, mesh: Mesh | None = None) -> Rows:
+    """As `read_rows`, for a set of which something must be readable.
+
+    Raises:
+      UserError: there is no valid row at all.
+    """
+    rows = read_rows(task, params, batches, stream, mesh)
+    if not len(rows.index):
+        raise UserError(f"evaluation: no row of stream {stream!r} could be read; look at the list of skipped items")
+    return rows
+
+
+def read_rows(task: Any, params: Any, batches: Iterable[Batch], stream: str, mesh: Mesh | None = None) -> Rows:
     """Features of every valid row that the batches hold, in row order, on every host.
 
     Args:
       batches: this host's share of each global batch, as numpy; padding has `valid` False and is dropped.
       mesh: the devices to use, whose `data` x `fsdp` size divides the global batch; None for the default device.
-
-    Raises:
-      UserError: there is no valid row at all.
     """
     run = predictor(task, "embed", stream, mesh)
     parts: list[Rows] = []
@@ -95,8 +104,6 @@ def embed_rows(task: Any, params: Any, batches: Iterable[Batch], stream: str, me
             if len(waiting) > AHEAD:
                 parts.append(_fetch(waiting.popleft()))
         parts += map(_fetch, waiting)
-    if not sum(len(rows.index) for rows in parts):
-        raise UserError(f"evaluation: no row of stream {stream!r} could be read; look at the list of skipped items")
     features, index = (np.concatenate([getattr(rows, key) for rows in parts]) for key in ("features", "index"))
     order = np.argsort(index, kind="stable")
     return Rows(features[order], index[order])

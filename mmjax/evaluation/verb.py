@@ -16,7 +16,7 @@ from mmjax.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, metavar="M", help="a bundle folder, or a run folder that holds one")
+    parser.add_argument("--model", required=True, metavar="M", help="a bundle or run folder, hf:NAME or open_clip:NAME")
     parser.add_argument("--data", metavar="D", help="what to evaluate on (default: the run's own test set)")
     parser.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE", help="an option of the source; repeatable"

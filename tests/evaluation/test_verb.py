@@ -1,10 +1,12 @@
 """`mmjax evaluate`: what it evaluates on when little is said, what it prints, and how it refuses wrong use."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
+from mmjax.bundle import FORMAT
 from mmjax.cli import main
 from mmjax.errors import UserError
 from mmjax.evaluation.verb import chosen, data_section, print_skipped, print_table
@@ -55,6 +57,15 @@ def test_wrong_use_is_one_line(tmp_path, capsys):
     assert main(["evaluate", "--model", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and "no bundle here" in error
+
+
+def test_a_bundle_of_a_newer_format_is_refused(tiny_bundle, tmp_path, capsys):
+    newer = shutil.copytree(tiny_bundle, tmp_path / "newer")
+    meta = json.loads((newer / "bundle.json").read_text())
+    (newer / "bundle.json").write_text(json.dumps(meta | {"format": FORMAT + 1}))
+    assert main(["evaluate", "--model", str(newer), "--data", "world:scenes/val", "--limit", "4"]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and f"bundle format {FORMAT + 1} is newer than this mmjax knows" in error
 
 
 def test_from_a_bundle_to_numbers(tiny_bundle, tmp_path, capsys):

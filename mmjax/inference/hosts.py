@@ -1,0 +1,41 @@
+"""What one host knows, told to the others, as JSON."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.errors import UserError
+
+
+def everyones(value: Any) -> list[Any]:
+    """The value that each host gave, by host. All hosts call it together; values must survive JSON."""
+    if jax.process_count() == 1:
+        return [value]
+    from jax.experimental import multihost_utils
+
+    own = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = np.asarray(multihost_utils.process_allgather(np.array([len(own)], np.int32))).ravel()
+    padded = np.pad(own, (0, int(lengths.max()) - len(own)))  # gathered arrays are of one shape
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(lengths), -1)
+    return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths.tolist(), strict=True)]
+
+
+def on_first(make: Callable[[], Any]) -> Any:
+    """What `make` returns on the first host, which alone runs it, on every host.
+
+    Raises:
+      UserError: on every host, if it did on the first; or else the others would wait for ever.
+    """
+    result, error = None, None
+    if jax.process_index() == 0:
+        try:
+            result = make()
+        except UserError as mistake:
+            error = str(mistake)
+    result, error = everyones([result, error])[0]
+    if error is not None:
+        raise UserError(error)
+    return result
