@@ -22,6 +22,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FINETUNING = ROOT / "docs" / "finetuning.md"
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
 TINY = ["--config.steps=2", "--config.batch_size=16", "--config.log.every=1"]
@@ -32,6 +33,9 @@ HERE = {
     r"mmjax (\w+ )?--help": [],
     r"mmjax train .*": TINY,
     r"mmjax evaluate .*": ["--limit", "16"],
+    r"mmjax embed .*": ["--limit", "16"],
+    r"mmjax (search|classify) .*": [],
+    r"mmjax average .*": [],
     r"mmjax report .*": [],
     r"mmjax data (check|describe|convert|tokenizer) .*": [],
     # For real, CI runs `make test` and with it `make install`, and test_quickstart.py runs `make quickstart`.
@@ -88,9 +92,11 @@ def matching(table: dict, command: str):
 def workspace(tmp_path_factory) -> pathlib.Path:
     """A folder as the reader has it after the quickstart, on a tiny budget."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("configs", "benchmarks", "Makefile", "pyproject.toml", "setup.py", "constraints.txt", ".venv"):
+    for name in ("configs", "benchmarks", "Makefile", "pyproject.toml", "setup.py", "constraints.txt", "docs", ".venv"):
         if (ROOT / name).exists():
             (folder / name).symlink_to(ROOT / name)
+    for name, text in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", FINETUNING.read_text(), re.M | re.DOTALL):
+        (folder / name).write_text(text)
     run(QUICKSTART, TINY, folder)
     return folder
 

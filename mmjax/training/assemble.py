@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,10 @@ from mmjax.evaluation.runner import make_evaluators
 from mmjax.mesh import check_batch, make_mesh
 from mmjax.models import ENCODERS
 from mmjax.tasks import TASKS
+from mmjax.tasks.base import Params
+from mmjax.tasks.lora import Lora
 from mmjax.training.experiment import Data, Experiment, parse
+from mmjax.training.pretrained import Start, parse_starts
 from mmjax.training.resume import jsonable
 from mmjax.training.step import check_accumulation
 
@@ -34,7 +37,11 @@ class Run:
       experiment: the parsed sections.
       config: the whole config as JSON, as the user gave it.
       task_section, stream_sections: as built, with what was derived filled in: what a bundle holds.
-      mesh, task, streams, loader, evaluators: the objects.
+      mesh, streams, loader, evaluators: the objects.
+      task: what trains.
+      exported: the task that is evaluated and saved; the same one, unless `task` wraps it in a LoRA.
+      export: parameters of `task` as those of `exported`.
+      starts: where the first parameters come from; empty if all are drawn.
       eval_data, test_data: sets to evaluate during training and at its end, or None.
     """
 
@@ -45,6 +52,9 @@ class Run:
     stream_sections: Mapping[str, Any]
     mesh: Mesh
     task: Any
+    exported: Any
+    export: Callable[[Params], Params]
+    starts: tuple[Start, ...]
     streams: Mapping[str, Any]
     loader: Loader
     evaluators: Mapping[str, Any]
@@ -68,8 +78,10 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     streams = {name: build(section, STREAMS, f"config.data.streams.{name}") for name, section in sections.items()}
     task_section = complete(plain(experiment.task), streams)
     task = build(task_section, TASKS, "config.task")
+    starts = parse_starts(experiment.init_from)
     check_accumulation(task, experiment.optimizer, experiment.batch_size, mesh.shape["data"] * mesh.shape["fsdp"])
     check_towers(task_section, streams)
+    lora = None if experiment.lora is None else build(experiment.lora, Lora, "config.lora", task=task)
     data, ways = experiment.data, mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-(experiment.evaluate.batch_size or experiment.batch_size) // ways) * ways
     limit = experiment.evaluate.limit or None
@@ -77,17 +89,28 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     test_source = data.test if data.test is not None else data.eval
     return Run(
         folder=folder,
-        experiment=experiment,
+        experiment=experiment if lora is None else freeze(experiment, lora.frozen),
         config=jsonable(config),
         task_section=task_section,
         stream_sections=sections,
         mesh=mesh,
-        task=task,
+        task=lora or task,
+        exported=task,
+        export=jax.jit(lora.merge) if lora else lambda params: params,
+        starts=starts,
         streams=streams,
         loader=make_loader(experiment, data, sources, weights, streams),
         evaluators=evaluators,
         eval_data=eval_set(eval_source, "eval", streams, rows, limit, data.workers),
         test_data=eval_set(test_source, "test", streams, rows, None, data.workers),
+    )
+
+
+def freeze(experiment: Experiment, pattern: str) -> Experiment:
+    """The experiment with further parameters frozen."""
+    optimizer = experiment.optimizer
+    return dataclasses.replace(
+        experiment, optimizer=dataclasses.replace(optimizer, freeze=(*optimizer.freeze, pattern))
     )
 
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -22,11 +23,12 @@ PARTS = ("compile", "data", "step", "save", "evaluate")
 
 
 class Clock:
-    """Seconds by part since the start. Goodput is the share of `step` in the whole wall time."""
+    """Seconds by part over all starts of a run. Goodput is the share of `step` in the whole wall time."""
 
     def __init__(self) -> None:
         self.start = time.perf_counter()
         self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._earlier = 0.0  # seconds of earlier starts
         self._mark = (self.start, dict(self.seconds), 0)
 
     @contextlib.contextmanager
@@ -39,8 +41,8 @@ class Clock:
             self.seconds[name] += time.perf_counter() - begin
 
     def wall(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self.start
+        """Seconds of this start of the run and of those before it."""
+        return self._earlier + time.perf_counter() - self.start
 
     def interval(self, step: int, batch_size: int, flops: float) -> dict[str, float]:
         """Rates since the last call: what a line of timing.jsonl holds.
@@ -69,6 +71,18 @@ class Clock:
             if peak := peak_flops():
                 values["mfu"] = values["flops_per_second"] / (peak * jax.device_count())
         return values
+
+    def go_on(self, lines: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Adds the time of earlier starts, of which timing.jsonl tells. What they computed beyond `step` was lost.
+
+        Args:
+          lines: of timing.jsonl, before a resume drops those beyond `step`.
+          step: where the run goes on.
+        """
+        self._earlier = max((line["wall_seconds"] for line in lines), default=0.0)
+        kept = [line for line in lines if line["step"] <= step]
+        for name in self.seconds if kept else ():
+            self.seconds[name] += kept[-1][f"goodput/{name}"] * kept[-1]["wall_seconds"]
 
     def resume_at(self, step: int) -> None:
         """Counts rates from this step on."""

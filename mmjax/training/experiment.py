@@ -101,6 +101,10 @@ class Experiment:
       steps: updates.
       batch_size: examples an update, over all devices of all hosts.
       data, task, optimizer, mesh, evaluate, checkpoint, log: the sections.
+      init_from: parameters to start from: a model as text, a section of `training.pretrained.Start`, or several; None
+        draws all of them. Read by the first start of a run alone.
+      lora: {"kernels": regexes, "rank", "alpha", "also"}, see `tasks.lora`: only thin factors of the chosen kernels
+        learn; None trains the parameters themselves.
       seed: of everything random: order, augmentation, initialisation, dropout.
       max_bad_steps: non-finite steps in a row after which the run stops.
       matmul_precision: of float32 matmuls that do not say themselves; attention, dense layers and losses in float32
@@ -116,6 +120,8 @@ class Experiment:
     evaluate: Evaluate = Evaluate()
     checkpoint: Checkpoint = Checkpoint()
     log: Log = Log()
+    init_from: Any = None
+    lora: Mapping[str, Any] | None = None
     seed: int = 0
     max_bad_steps: int = 10
     matmul_precision: Literal["default", "high", "highest"] = "default"

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -12,6 +13,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from mmjax import progress
 from mmjax.bundle import Model, save
@@ -24,7 +27,8 @@ from mmjax.training.assemble import Run, abstract_batch
 from mmjax.training.checkpoint import Checkpoints, versions
 from mmjax.training.clock import Clock
 from mmjax.training.feed import Fed, feed
-from mmjax.training.metrics import Writer
+from mmjax.training.metrics import Writer, read
+from mmjax.training.pretrained import load_starts
 from mmjax.training.profile import Profiler
 from mmjax.training.program import Program, compile_step, computing
 from mmjax.training.state import TrainState, abstract_state, create_state, initializer
@@ -48,6 +52,7 @@ class Trainer:
         with jax.set_mesh(run.mesh), self.clock.part("compile"):
             self.key = jax.device_put(jax.random.key(experiment.seed), jax.NamedSharding(run.mesh, jax.P()))
             self.state, self.program = self._prepare()
+        self.clock.go_on(read(run.folder / "timing.jsonl"), self.start)
         # Only a config that a step could be compiled of is the run's; a refused one leaves no trace.
         write_json(run.folder / "config.json", run.config)
         self.writer = Writer(run.folder, self.start, experiment.log, run.config)
@@ -62,14 +67,17 @@ class Trainer:
         init = initializer(run.task, run.experiment.optimizer, abstract_batch(run))
         with ThreadPoolExecutor(1) as thread:
             shapes = abstract_state(init, run.mesh)  # a config that makes no state is refused here, in no time
+            given = {} if self.start else load_starts(run.starts, shapes.params, run.export, run.streams)
             left = self.start < run.experiment.steps
             program = thread.submit(compile_step, run, shapes, self.key) if left else None
             if self.start:
                 state = self.checkpoints.restore(self.start, shapes)
                 self._warn_of_versions()
             else:
-                state = create_state(init, shapes, run.experiment.seed)
-            return state, program.result() if program else None
+                state = create_state(init, shapes, run.experiment.seed, given)
+            compiled = program.result() if program else None
+        meet("compiled")
+        return state, compiled
 
     def _warn_of_versions(self) -> None:
         """Other libraries may round otherwise: a resume is exact under the same ones."""
@@ -107,8 +115,9 @@ class Trainer:
         host, hosts = jax.process_index(), jax.process_count()
         self.clock.resume_at(self.start)
         with run.loader.batches(self.start, host, hosts) as batches:
-            for fed in feed(batches, run.mesh, self.ledger, self.clock):
-                self.profiler.at(fed.step)
+            left = itertools.islice(batches, experiment.steps - self.start)
+            for fed in feed(left, run.mesh, self.ledger, self.clock):
+                self.profiler.at(fed.step, self.state)
                 with self.clock.part("step"), jax.transfer_guard("disallow"):
                     self.state, metrics = self.program.step(self.state, fed.batch, self.key)
                 self.pending.append((fed, metrics))
@@ -159,6 +168,8 @@ class Trainer:
         if done % self.run.experiment.log.every and done != self.run.experiment.steps:
             return {}
         assert self.program is not None
+        if jax.process_count() > 1:  # a host that stopped alone would leave the others waiting
+            self.ledger.judge(sum_over_hosts)
         timing = self.clock.interval(done, self.run.experiment.batch_size, self.program.flops)
         skipped = {"skipped": float(self.ledger.count), **self.clock.goodput()}
         self.writer.timed(done, timing | skipped)
@@ -193,7 +204,8 @@ class Trainer:
         """The scores of the state as it stands; what could not be read is listed, as no part of the training data."""
         run = self.run
         with self.clock.part("evaluate"):
-            scores = evaluate(run.task, self.state.best_params, data, run.evaluators, run.mesh)
+            params = run.export(self.state.best_params)
+            scores = evaluate(run.exported, params, data, run.evaluators, run.mesh)
         bad = [dataclasses.replace(skip, source=f"data.{key}: {skip.source}") for skip in data.skipped]
         self.ledger.note(bad, jax.process_index())
         return scores
@@ -211,9 +223,21 @@ class Trainer:
 
     def model(self) -> Model:
         """The model as it stands: the average where one is kept."""
-        sections = {"task": self.run.task_section, "streams": self.run.stream_sections}
-        config = {**sections, "config": self.run.config, "libraries": versions()}
-        return Model(self.run.task, self.state.best_params, self.run.streams, config)
+        run = self.run
+        sections = {"task": run.task_section, "streams": run.stream_sections}
+        config = {**sections, "config": run.config, "libraries": versions()}
+        return Model(run.exported, run.export(self.state.best_params), run.streams, config)
+
+
+def meet(name: str) -> None:
+    """Waits for the other hosts without computing: a collective gives up on a host that still compiles (gloo: 30 s)."""
+    multihost.sync_global_processes(name, processes=set(range(jax.process_count())))
+
+
+def sum_over_hosts(counts: np.ndarray) -> np.ndarray:
+    """The sum of integers that each host counted; all of them ask for it at the same step."""
+    gathered = np.asarray(multihost_utils.process_allgather(counts))
+    return gathered.reshape(-1, *counts.shape).sum(axis=0)
 
 
 def environment(run: Run) -> dict[str, Any]:

@@ -56,16 +56,19 @@ class Writer:
     """metrics.jsonl holds what was learnt, timing.jsonl what it took; the first process writes them.
 
     Steps that were not finite go to bad_steps_PROCESS.jsonl of each process, which only the first such step makes.
+    All three lose what lies beyond the checkpoint: the resumed run writes it again.
     """
 
     def __init__(self, run: pathlib.Path, after: int, options: Log, config: Mapping[str, Any]):
         self.active = jax.process_index() == 0
         self._run, self._after = run, after
-        self._journals: dict[str, Journal] = {}
+        self._bad = f"bad_steps_{jax.process_index()}"
+        kept = ["metrics", "timing"] if self.active else []
+        kept += [self._bad] if (run / f"{self._bad}.jsonl").exists() else []
+        self._journals = {name: Journal(run / f"{name}.jsonl", after) for name in kept}
         self._board = self._wandb = None
         if not self.active:
             return
-        self._journals = {name: Journal(run / f"{name}.jsonl", after) for name in ("metrics", "timing")}
         if options.tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -83,10 +86,9 @@ class Writer:
 
     def bad(self, step: int, values: Mapping[str, Any]) -> None:
         """A step that was not finite, with the rows that this process fed."""
-        name = f"bad_steps_{jax.process_index()}"
-        if name not in self._journals:
-            self._journals[name] = Journal(self._run / f"{name}.jsonl", self._after)
-        self._journals[name].write(step, values)
+        if self._bad not in self._journals:
+            self._journals[self._bad] = Journal(self._run / f"{self._bad}.jsonl", self._after)
+        self._journals[self._bad].write(step, values)
 
     def close(self) -> None:
         for journal in self._journals.values():

@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from optax import contrib
 
 from mmjax.tasks.base import Params
 from mmjax.training import tree
+from mmjax.training.layer_decay import layer_factors
 from mmjax.training.schedule import schedule
 
 
@@ -27,7 +29,8 @@ class Optimizer:
       b1, b2: momentum and second-moment decay, where the rule has them. Adafactor's own rule replaces b2.
       clip: largest global gradient norm; 0 for none.
       groups: (regex, factor) pairs; the first that matches multiplies the learning rate.
-      freeze: regexes of parameters that stay as they are, and cost no optimizer memory.
+      layer_decay: learning-rate factor from each block to the one before it, 1 for none; see `training.layer_decay`.
+      freeze: regexes of parameters that stay as they are: they cost no gradient, no optimizer memory and no average.
       clamp: (regex, lowest, highest) applied after the update; the default keeps a log scale within [0, ln 100]
         (Radford et al. 2021, section 2.5).
       ema: decay of the running average of the parameters; 0 keeps none. What is averaged is evaluated and exported.
@@ -46,6 +49,7 @@ class Optimizer:
     b2: float = 0.98
     clip: float = 1.0
     groups: tuple[tuple[str, float], ...] = ()
+    layer_decay: float = 1.0
     freeze: tuple[str, ...] = ()
     clamp: tuple[tuple[str, float, float], ...] = ((r"^scale$", 0.0, 4.60517),)
     ema: float = 0.0
@@ -72,24 +76,24 @@ def rule(options: Optimizer) -> optax.GradientTransformation:
 
 
 def transformation(options: Optimizer, params: Params) -> optax.GradientTransformation:
-    """The chain up to the learning rate for these parameters (shapes suffice), its rules checked against their names.
+    """The chain up to the learning rate for the trained ones of these parameters, its rules checked against all names.
 
-    The learning rate is the step's business: a count of its own here would lag behind after a skipped update.
+    Shapes suffice. It works on the tree that `trained` gives. The learning rate is the step's business: a count of its
+    own here would lag behind after a skipped update.
 
     Raises:
       UserError: a regex that chooses nothing, or no regex at all.
     """
     check(options, params)
+    factors = learning_rate_factors(options, params)
+    params = trained(options, params)
     decays = tree.map_named(lambda name, _: tree.matches(options.decay, name), params)
-    labels = tree.map_named(lambda name, _: "freeze" if tree.matches(options.freeze, name) else "train", params)
-    factors = tree.map_named(lambda name, _: factor(options, name), params)
-    chain = [
+    return optax.chain(
         optax.clip_by_global_norm(options.clip) if options.clip else optax.identity(),
         _update_rule(options, params),
-        optax.add_decayed_weights(options.weight_decay, mask=lambda p: _like(p, decays)),
-        _scale_by(factors),
-    ]
-    return optax.multi_transform({"train": optax.chain(*chain), "freeze": optax.set_to_zero()}, labels)
+        optax.add_decayed_weights(options.weight_decay, mask=decays),
+        _scale_by(trained(options, factors)),
+    )
 
 
 def check(options: Optimizer, params: Params) -> None:
@@ -104,9 +108,23 @@ def check(options: Optimizer, params: Params) -> None:
             tree.check_patterns(patterns, params, f"optimizer.{key}")
 
 
-def factor(options: Optimizer, name: str) -> float:
-    """The learning-rate factor of one parameter."""
-    return next((value for pattern, value in options.groups if tree.matches([pattern], name)), 1.0)
+def learning_rate_factors(options: Optimizer, params: Params) -> Params:
+    """For each parameter a number, or one for each block of a scanned stack: its group's factor times its layer's.
+
+    Raises:
+      UserError: layers are to be told apart, but there is no stack of blocks.
+    """
+    layers = layer_factors(options.layer_decay, params)
+
+    def one(name: str, layer: Any) -> Any:
+        return layer * next((value for pattern, value in options.groups if tree.matches([pattern], name)), 1.0)
+
+    return tree.map_named(one, layers)
+
+
+def trained(options: Optimizer, params: Params) -> Params:
+    """The parameters that are not frozen: what has gradients, moments and an average."""
+    return tree.pick(params, lambda name: not tree.matches(options.freeze, name)) if options.freeze else params
 
 
 def clamp(options: Optimizer, params: Params) -> Params:
@@ -121,18 +139,13 @@ def clamp(options: Optimizer, params: Params) -> Params:
     return tree.map_named(one, params)
 
 
-def stop_frozen(options: Optimizer, params: Params) -> Params:
-    """Frozen parameters as constants, so that no gradient of theirs is computed."""
-    return tree.map_named(lambda n, p: jax.lax.stop_gradient(p) if tree.matches(options.freeze, n) else p, params)
-
-
 def _update_rule(options: Optimizer, params: Params) -> optax.GradientTransformation:
     """Muon orthogonalises matrices; all else learns by Adam (Jordan et al. 2024)."""
     if options.name != "muon":
         return rule(options)
     adam = optax.scale_by_adam(options.b1, options.b2)
     labels = tree.map_named(lambda name, p: "muon" if name.endswith("kernel") and len(p.shape) >= 2 else "adam", params)
-    return optax.multi_transform({"muon": rule(options), "adam": adam}, lambda p: _like(p, labels))
+    return optax.multi_transform({"muon": rule(options), "adam": adam}, labels)
 
 
 def _last_two_axes(updates: Any) -> Any:
@@ -149,13 +162,6 @@ def _adam_rms(updates: Any, params: Any) -> Any:
 def _scale_by(factors: Any) -> optax.GradientTransformation:
     def update(updates, state, params=None):
         del params
-        masked = _like(updates, factors)
-        return jax.tree.map(lambda u, f: u if f == 1.0 else u * f, updates, masked), state
+        return jax.tree.map(lambda u, f: u if np.all(f == 1.0) else u * f, updates, factors), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def _like(tree_with_masks: Any, values: Any) -> Any:
-    """`values` with optax's masked leaves where the tree has them (a frozen parameter is masked out)."""
-    is_masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
-    return jax.tree.map(lambda x, v: x if is_masked(x) else v, tree_with_masks, values, is_leaf=is_masked)

@@ -17,8 +17,14 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (r"(query|key|value|up|gate)/bias$", ("tensor",)),
     (r"(out|down)/kernel$", ("tensor", "fsdp")),
     (r"embedding$", ("tensor", "fsdp")),
-    (r"position_table$", (None, "fsdp")),
+    (r"(position_table|type_table|register_tokens)$", (None, "fsdp")),
     (r"kernel$", ("fsdp", None)),
+    # Factors of a LoRA, whose product is split as its kernel is without anything sent; the rank stays whole.
+    (r"(query|key|value|up|gate)/kernel_lora_a$", ("fsdp", None)),
+    (r"(query|key|value|up|gate)/kernel_lora_b$", (None, "tensor")),
+    (r"((out|down)/kernel|embedding)_lora_a$", ("tensor", None)),
+    (r"((out|down)/kernel|embedding)_lora_b$", (None, "fsdp")),
+    (r"kernel_lora_a$", ("fsdp", None)),
 )
 
 

@@ -12,7 +12,8 @@ from mmjax.batch import Batch
 from mmjax.errors import UserError
 from mmjax.mesh import ROWS
 from mmjax.tasks.base import Loss, Params, Task
-from mmjax.training.optimizer import Optimizer, clamp, stop_frozen, transformation
+from mmjax.training import tree
+from mmjax.training.optimizer import Optimizer, clamp, trained, transformation
 from mmjax.training.state import TrainState, norm
 
 Metrics = dict[str, jax.Array]
@@ -28,17 +29,18 @@ def make_step(task: Task, options: Optimizer, steps: int) -> Step:
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
+        learning = trained(options, state.params)
         loss, metrics, grads = gradients(task, options, state.params, batch, key)
         tx = transformation(options, state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, learning)
         rate = jnp.asarray(options.rate(steps)(state.step), jnp.float32)
         updates = jax.tree.map(lambda u: -rate * u, updates)
-        params = clamp(options, optax.apply_updates(state.params, updates))
-        ema = None if state.ema is None else average(options.ema, state.ema, params, state.step)
+        learning = clamp(options, optax.apply_updates(learning, updates))
+        ema = None if state.ema is None else average(options.ema, state.ema, learning, state.step)
         grad_norm = norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         bad = jnp.where(finite, 0, state.bad + 1)
-        learnt = TrainState(state.step, params, opt_state, ema, bad)
+        learnt = TrainState(state.step, tree.overlay(state.params, learning), opt_state, ema, bad)
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), learnt, dataclasses.replace(state, bad=bad))
         metrics = metrics | {
             "loss": loss,
@@ -75,17 +77,20 @@ def check_accumulation(task: Task, options: Optimizer, batch_size: int, ways: in
 def gradients(
     task: Task, options: Optimizer, params: Params, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, Metrics, Params]:
-    """Loss, metrics and gradients of sum(total) / sum(weight) over the batch, by micro-batches where asked."""
+    """Loss, metrics and gradients of sum(total) / sum(weight) over the batch, by micro-batches where asked.
 
-    def total(params: Params, batch: Batch, key: jax.Array):
-        loss = loss_of(task, stop_frozen(options, params), batch, key)
+    The gradients are those of the `trained` parameters alone: frozen ones are constants of the differentiated function.
+    """
+
+    def total(learning: Params, batch: Batch, key: jax.Array):
+        loss = loss_of(task, tree.overlay(params, learning), batch, key)
         return loss.total, (loss.weight, dict(loss.metrics))
 
-    grad_fn = jax.value_and_grad(total, has_aux=True)
+    grad_fn, learning = jax.value_and_grad(total, has_aux=True), trained(options, params)
     if options.accumulate == 1:
-        (value, (weight, metrics)), grads = grad_fn(params, batch, key)
+        (value, (weight, metrics)), grads = grad_fn(learning, batch, key)
     else:
-        value, weight, metrics, grads = _accumulate(grad_fn, params, batch, key, options.accumulate)
+        value, weight, metrics, grads = _accumulate(grad_fn, learning, batch, key, options.accumulate)
     scale = 1.0 / jnp.maximum(weight, 1e-12)
     return value * scale, metrics, jax.tree.map(lambda g: g * scale, grads)
 

@@ -1,10 +1,11 @@
 """Parameter paths, and rules that choose parameters by regex on them."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+from flax import traverse_util
 
 from mmjax.errors import UserError
 
@@ -39,3 +40,15 @@ def check_patterns(patterns: Iterable[str], tree: Any, where: str) -> None:
             raise UserError(f"{where}: {pattern!r} is no regular expression ({error})") from None
         if not found:
             raise UserError(f"{where}: {pattern!r} matches no parameter; the first are {', '.join(known[:4])}")
+
+
+def pick(tree: Mapping[str, Any], chosen: Callable[[str], bool]) -> dict[str, Any]:
+    """The part of a nested dict whose path names are chosen, under the same names."""
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    return traverse_util.unflatten_dict({name: leaf for name, leaf in flat.items() if chosen(name)}, sep="/")
+
+
+def overlay(tree: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dict with the leaves of `part` in place of its own."""
+    flat = traverse_util.flatten_dict(tree, sep="/", keep_empty_nodes=True)
+    return traverse_util.unflatten_dict(flat | traverse_util.flatten_dict(part, sep="/"), sep="/")

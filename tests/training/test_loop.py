@@ -3,14 +3,18 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import mmjax
 from mmjax.errors import RunError, UserError
+from mmjax.evaluation.runner import evaluate
 from mmjax.training.assemble import assemble
 from mmjax.training.loop import Trainer
 from mmjax.training.metrics import read
+from mmjax.training.profile import Profiler
 from tests.my_lab.tasks import MeanColour
 from tests.training import toy
 
@@ -134,18 +138,60 @@ def test_an_error_of_a_save_surfaces_at_the_next_step(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer.checkpoints._manager, "check_for_errors", check)
     with pytest.raises(OSError, match="disk full"):
         trainer.train()
-    assert 4 <= read(tmp_path / "metrics.jsonl")[-1]["step"] < 12
+    assert read(tmp_path / "metrics.jsonl")[-1]["step"] == 4, "not only when the next checkpoint is due, at 8"
 
 
-def test_traces_and_boards(tmp_path):
+def test_the_board_is_written(tmp_path):
+    config = toy.get_config()
+    config.log.tensorboard = True
+    train(config, tmp_path)
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """What the profiler does instead of tracing: ("start", folder) and ("stop",), in between the steps' numbers."""
+    calls = []
+    monkeypatch.setattr("jax.profiler.start_trace", lambda folder: calls.append("start"))
+    monkeypatch.setattr("jax.profiler.stop_trace", lambda: calls.append("stop"))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("steps", "touched", "expected"),
+    [
+        ((2, 3), (), [0, 1, "start", 2, 3, "stop", 4, 5, 6, 7, 8]),
+        ((), (1,), [0, "start", 1, 2, 3, 4, 5, "stop", 6, 7, 8]),
+        ((5, 5), (0,), ["start", 0, 1, 2, 3, 4, "stop", "start", 5, "stop", 6, 7, 8]),
+        ((8, 20), (), [0, 1, 2, 3, 4, 5, 6, 7, "start", 8, "stop"]),
+    ],
+)
+def test_chosen_steps_are_traced(tmp_path, traces, steps, touched, expected):
+    profiler = Profiler(tmp_path, steps)
+    for step in range(9):
+        if step in touched:
+            (tmp_path / "profile").touch()
+        profiler.at(step, jnp.zeros(()))
+        traces.append(step)
+    profiler.close()
+    assert traces == expected
+    assert not (tmp_path / "profile").exists(), "the touched file has been served"
+
+
+def test_a_run_leaves_the_trace_that_its_config_asks_for(tmp_path):
     config = toy.get_config()
     config.log.profile = (2, 3)
-    config.log.tensorboard = True
-    (tmp_path / "profile").touch()
     train(config, tmp_path)
     assert list((tmp_path / "traces").rglob("*.xplane.pb"))
-    assert list((tmp_path / "tensorboard").iterdir())
-    assert not (tmp_path / "profile").exists(), "the touched file has been served"
+
+
+def test_no_batch_is_made_beyond_the_last_step(tmp_path):
+    """What only step 3 would have shown is not listed after two."""
+    config = toy.get_config()
+    config.steps = 2
+    batch = assemble(config, tmp_path / "look").loader.plan.make(2, 0, 1).batch
+    config.data.train.bad = (int(batch.index[0]),)
+    assert train(config, tmp_path).ledger.count == 0
 
 
 def test_timing_accounts_for_the_wall_time(tmp_path):
@@ -156,6 +202,29 @@ def test_timing_accounts_for_the_wall_time(tmp_path):
     assert 0.5 < sum(parts.values()) <= 1.0
     assert last["examples_per_second"] > 0 and last["flops_per_second"] > 0
     assert "mfu" not in last, "no peak is known for a CPU"
+
+
+def test_the_time_of_earlier_starts_counts(tmp_path):
+    """A finished run that is started again has not spent all its time on evaluating."""
+    train(toy.get_config(), tmp_path)
+    last = read(tmp_path / "timing.jsonl")[-1]
+    again = Trainer(assemble(toy.get_config(), tmp_path))
+    assert again.train() == 0
+    again.finish()
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert again.clock.wall() > last["wall_seconds"]
+    step = last["goodput/step"] * last["wall_seconds"]
+    assert environment["goodput/step"] * again.clock.wall() == pytest.approx(step, rel=0.1)
+
+
+def test_the_average_is_what_is_evaluated_and_exported(tmp_path):
+    trainer = train(toy.get_config(), tmp_path)
+    run, state, scores = trainer.run, trainer.state, trainer.finish()
+    of = {name: evaluate(run.task, getattr(state, name), run.test_data, run.evaluators) for name in ("params", "ema")}
+    assert scores == pytest.approx(of["ema"]) and scores != pytest.approx(of["params"])
+    exported, average = (jax.tree.leaves(tree) for tree in (mmjax.load(tmp_path).params, state.ema))
+    for ours, theirs in zip(exported, average, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_bundle_writes_out_every_default(tmp_path):

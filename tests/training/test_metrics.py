@@ -31,6 +31,21 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
     assert path.read_text() == '{"step": 1, "loss": 1.0}\n'
 
 
+def test_bad_steps_beyond_the_checkpoint_are_dropped_too(tmp_path):
+    """Under --resume=force, or on other devices, they may be good this time."""
+    first = Writer(tmp_path, 0, Log(tensorboard=False), {})
+    for step in (2, 5):
+        first.bad(step, {"index": [step]})
+    first.close()
+    Writer(tmp_path, 3, Log(tensorboard=False), {}).close()
+    assert [line["step"] for line in read(tmp_path / "bad_steps_0.jsonl")] == [2]
+
+
+def test_a_run_without_bad_steps_has_no_list_of_them(tmp_path):
+    Writer(tmp_path, 0, Log(tensorboard=False), {}).close()
+    assert not list(tmp_path.glob("bad_steps*"))
+
+
 def test_non_finite_numbers_become_null(tmp_path):
     path = tmp_path / "metrics.jsonl"
     journal = Journal(path, after=0)

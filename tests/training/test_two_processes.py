@@ -11,6 +11,8 @@ from mmjax.training.metrics import read
 from tests.training import test_resume as runs
 
 SGD = ("--config.optimizer.name=sgd", "--config.optimizer.b1=0.0", "--config.optimizer.ema=0.0")
+# Every parameter in part on either host: also the report's pictures of attention must be computed together.
+ACROSS = ("--config.mesh.data=1", "--config.mesh.fsdp=4", "--config.log.report=True")
 FLAGS = (*SGD, "--config.optimizer.learning_rate=0.05", "--config.matmul_precision=highest")
 
 
@@ -37,7 +39,7 @@ def single(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mesh", [(), ("--config.mesh.data=2", "--config.mesh.fsdp=2")])
+@pytest.mark.parametrize("mesh", [(), ACROSS])
 def test_equal_to_one_device(tmp_path, single, mesh, monkeypatch):
     for process in start_pair(tmp_path, *mesh, monkeypatch=monkeypatch):
         runs.finish(process)
@@ -50,6 +52,8 @@ def test_equal_to_one_device(tmp_path, single, mesh, monkeypatch):
     scale = max(np.abs(x).max() for x in theirs_params.values())
     for name, value in theirs_params.items():
         assert np.abs(ours_params[name] - value).max() <= 1e-5 * max(np.abs(value).max(), 1e-3 * scale), name
+    if mesh == ACROSS:
+        assert "Weights of the 2 × 2 patches" in (tmp_path / "report.html").read_text()
 
 
 def test_a_signal_to_one_stops_both_at_one_step(tmp_path, monkeypatch):
@@ -60,6 +64,14 @@ def test_a_signal_to_one_stops_both_at_one_step(tmp_path, monkeypatch):
         runs.finish(process, code=75)
     saved = [int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
     assert max(saved) == read(tmp_path / "metrics.jsonl")[-1]["step"]
+
+
+def test_too_many_bad_items_on_one_stop_both(tmp_path, monkeypatch):
+    """Alone, the host that meets them would leave the other waiting for its part of the next step."""
+    for process in start_pair(tmp_path, "--config.data.train.bad=(3,)", monkeypatch=monkeypatch, steps=4000):
+        _, err = runs.finish(process, code=1)
+        assert "shades: " in err and "more than data.max_skip_rate 0.01" in err
+    assert read(tmp_path / "metrics.jsonl")[-1]["step"] < 10
 
 
 def test_one_process_resumes_what_two_began(tmp_path, monkeypatch):

@@ -1,0 +1,170 @@
+"""The first parameters of a run, from models that exist: strict, checked by shapes before anything compiles."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from mmjax import bundle
+from mmjax.config import build, plain
+from mmjax.errors import UserError
+from mmjax.models.stacking import Flat, stacked_as
+from mmjax.tasks.base import Params
+from mmjax.training import tree
+
+log = logging.getLogger(__name__)
+WHERE = "config.init_from"
+SHOWN = 8  # of a list of wrong parameters
+PROBE = "Two dogs run over 13 green hills; 两只狗。"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a part of the parameters comes from.
+
+    Attributes:
+      source: a bundle folder, a run folder, or whatever else `mmjax.load` reads.
+      take: which part of the source's tree, such as "towers_image"; "" for all of it.
+      into: where that part goes in this model's tree; None for the same place.
+      new: regexes of parameters of this model that are drawn and not loaded, such as a new head; they may lie anywhere
+        in the model. What is neither loaded nor named here is missing.
+      drop: regexes of parameters of the source that have no place here. One that is neither used nor named here is
+        unexpected.
+    """
+
+    source: str
+    take: str = ""
+    into: str | None = None
+    new: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+def parse_starts(value: Any) -> tuple[Start, ...]:
+    """`config.init_from`, a text, a section or several of either, as sections; None is none.
+
+    Raises:
+      UserError: unknown keys or wrong types.
+    """
+    value = plain(value)
+    items = () if value is None else value if isinstance(value, tuple) else (value,)
+    sections = [{"source": item} if isinstance(item, str) else item for item in items]
+    keys = [WHERE if len(sections) == 1 else f"{WHERE}[{i}]" for i in range(len(sections))]
+    return tuple(build(section, Start, key) for section, key in zip(sections, keys, strict=True))
+
+
+def load_starts(
+    starts: Sequence[Start], wanted: Params, export: Callable[[Params], Params], streams: Mapping[str, Any]
+) -> Params:
+    """Reads the sources and puts each parameter where it belongs, each device taking its shard, as float32.
+
+    Args:
+      wanted: shapes and shardings of the parameters that train.
+      export: those parameters as a model has them; factors of a LoRA, which it merges, are not loaded.
+      streams: this run's transforms.
+
+    Returns:
+      The loaded part of the tree; `new` parameters are not in it.
+
+    Raises:
+      UserError: a source that cannot be read; parameters that are missing, unexpected or of another shape; a regex or
+        prefix that chooses nothing.
+    """
+    if not starts:
+        return {}
+    shapes = own(wanted, export)
+    new = [pattern for start in starts for pattern in start.new]
+    tree.check_patterns(new, traverse_util.unflatten_dict(shapes, sep="/"), f"{WHERE}.new")
+    parts = []
+    for start in starts:
+        model = bundle.load(start.source)
+        parts.append(part(start, model.params, shapes))
+        if any("embedding" in name and not tree.matches(new, name) for name in parts[-1]):  # a table of ids
+            warn_of_tokenizers(start.source, model.streams, streams)
+    values = merged(parts)
+    values = {name: value for name, value in values.items() if not tree.matches(new, name)}
+    check(values, {name: x.shape for name, x in shapes.items() if not tree.matches(new, name)}, starts)
+    return traverse_util.unflatten_dict({name: put(x, shapes[name].sharding) for name, x in values.items()}, sep="/")
+
+
+def own(wanted: Params, export: Callable[[Params], Params]) -> dict[str, Any]:
+    """Shapes and shardings by path name of what a model of this task holds."""
+    names = tree.names(jax.eval_shape(export, wanted))
+    flat = traverse_util.flatten_dict(wanted, sep="/")
+    return {name: flat[name] for name in names}
+
+
+def part(start: Start, params: Params, names: Sequence[str] | Mapping[str, Any]) -> Flat:
+    """What one source gives, under this model's names and with its stacks in this model's form."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    taken = {name: x for name, x in flat.items() if name.startswith(_folder(start.take))}
+    if not taken:
+        tops = sorted({name.partition("/")[0] for name in flat})
+        raise UserError(f"{WHERE}.take: {start.source} has nothing under {start.take!r}; it has {', '.join(tops)}")
+    tree.check_patterns(start.drop, taken, f"{WHERE}.drop")
+    kept = {name: np.asarray(x) for name, x in taken.items() if not tree.matches(start.drop, name)}
+    into = start.take if start.into is None else start.into
+    moved = {_folder(into) + name.removeprefix(_folder(start.take)): x for name, x in kept.items()}
+    return stacked_as(moved, names)
+
+
+def warn_of_tokenizers(source: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Says which streams read texts otherwise than the source did; a new text tower may, so it is no error."""
+    for name in other_tokenizers(theirs, ours):
+        text = "config.data.streams.%s: not the tokenizer that %s has; mmjax.sections(%r) gives it"
+        log.warning(text, name, source, source)
+
+
+def other_tokenizers(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Streams of one name that two models read by different tokenizers: no shape tells, but ids mean other words."""
+
+    def ids(stream: Any) -> list[int] | None:
+        return stream.loaded().encode(PROBE, 64)[0].tolist() if stream.kind == "text" else None
+
+    return sorted(name for name in theirs.keys() & ours.keys() if ids(theirs[name]) != ids(ours[name]))
+
+
+def merged(parts: Sequence[Flat]) -> Flat:
+    """All parts as one; two that give the same parameter are refused."""
+    out: Flat = {}
+    for values in parts:
+        if twice := sorted(out.keys() & values.keys()):
+            raise UserError(
+                f"{WHERE}: {_some(twice)} would come from two sources; use take, into and drop to part them"
+            )
+        out |= values
+    return out
+
+
+def check(values: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], starts: Sequence[Start]) -> None:
+    """Refuses anything but exactly these parameters in exactly these shapes; all that is wrong is one message."""
+    missing, unexpected = sorted(shapes.keys() - values.keys()), sorted(values.keys() - shapes.keys())
+    odd = [name for name in sorted(shapes.keys() & values.keys()) if values[name].shape != shapes[name]]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": [f"{name} is {values[name].shape}, should be {shapes[name]}" for name in odd],
+    }
+    if wrong := [f"{kind}: {_some(names)}" for kind, names in kinds.items() if names]:
+        sources = ", ".join(start.source for start in starts)
+        raise UserError(
+            f"{WHERE}: {sources} does not fit this config's model; {'; '.join(wrong)}; name what shall be drawn in "
+            "`new`, what shall be left out in `drop`"
+        )
+
+
+def put(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """A host array, equal on all hosts, as a global float32 one: each device gets its shard alone."""
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index].astype(np.float32))
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix.strip('/')}/" if prefix.strip("/") else ""
