@@ -79,13 +79,18 @@ def summary(results: dict[str, list[dict[str, float]]]) -> dict[str, list[float]
     """Every number that was measured, and run by run the ratios that the README quotes."""
     out = {}
     for part, runs in results.items():
-        out[f"{part}, images/s of a core"] = [run["images_per_core_second"] for run in runs]
-        out[f"{part}, images/s by the clock"] = [run["images_per_second"] for run in runs]
+        out[f"{key(part)}/images_per_core_second"] = [run["images_per_core_second"] for run in runs]
+        out[f"{key(part)}/images_per_second"] = [run["images_per_second"] for run in runs]
     for a in (part for part in results if part.startswith("mmjax")):
         for b in (part for part in results if part.startswith("torch")):
             pairs = zip(results[a], results[b], strict=True)
-            out[f"{a} / {b}"] = [x["images_per_core_second"] / y["images_per_core_second"] for x, y in pairs]
+            out[f"{key(a)}_over_{key(b)}"] = [x["images_per_core_second"] / y["images_per_core_second"] for x, y in pairs]
     return out
+
+
+def key(part: str) -> str:
+    """A part's name as docs quote it."""
+    return part.replace(" ", "_")
 
 
 if __name__ == "__main__":
