@@ -9,6 +9,7 @@ rounded as written. `NAME.key.max` (min, n) quotes another statistic; with a % s
 """
 
 import ast
+import dataclasses
 import json
 import os
 import pathlib
@@ -36,6 +37,7 @@ HERE = {
     r"mmjax embed .*": ["--limit", "16"],
     r"mmjax (search|classify) .*": [],
     r"mmjax average .*": [],
+    r"mmjax (import|export) .*": [],
     r"mmjax report .*": [],
     r"mmjax data (check|describe|convert|tokenizer) .*": [],
     # For real, CI runs `make test` and with it `make install`, and test_quickstart.py runs `make quickstart`.
@@ -101,19 +103,50 @@ def workspace(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def pretrained(workspace) -> None:
+    """Small models of the same families where the pages name models on the Hub: a folder comes before a name."""
+    from tests.interop.peers import PEERS, random_model, transformers, write
+
+    def classifier():
+        return transformers.ViTForImageClassification(PEERS["vit"].make().config)
+
+    small = {
+        "openai/clip-vit-base-patch32": PEERS["clip legacy"],
+        "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": PEERS["open_clip"],
+        "facebook/dinov2-base": PEERS["dinov2"],
+        "google/vit-base-patch16-224": dataclasses.replace(PEERS["vit"], make=classifier),
+    }
+    for name, peer in small.items():
+        write(peer, random_model(peer), workspace / name)
+
+
 def run(command: str, extra: list[str], folder: pathlib.Path) -> None:
     """Runs a documented command in a folder, as a user would: one device, no test settings."""
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
     environment["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    if "--verify" in command:
+        environment["PYTHONPATH"] = str(mended(folder))
     arguments = shlex.split(command) + extra
     done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def mended(folder: pathlib.Path) -> pathlib.Path:
+    """Where a `sitecustomize` lies, which Python runs first: tests/interop/torch_peers.py says what it mends and why."""
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    lines = ("import sys", f"sys.path.append({str(ROOT)!r})", "from tests.interop.torch_peers import mend_torchvision")
+    (site / "sitecustomize.py").write_text("\n".join((*lines, "mend_torchvision()", "")))
+    return site
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if matching(HERE, c) is not None])
 def test_command_runs(command, workspace, request):
     if "PATH/" in command:
         command = command.replace("PATH/", f"{request.getfixturevalue('data_root')}/")
+    if re.search(r"\b(hf|open_clip):|models/|exported/", command):
+        request.getfixturevalue("pretrained")
     extra = matching(HERE, command)
     if command == QUICKSTART:
         assert (workspace / "runs" / "quickstart" / "bundle").is_dir(), "the fixture has run it"

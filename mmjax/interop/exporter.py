@@ -1,4 +1,4 @@
-"""Our sections and parameters as a checkpoint of transformers or open_clip; refused by the keys that stand in the way."""
+"""Our sections and parameters as a checkpoint of transformers or open_clip; or refused, by the keys in the way."""
 
 import dataclasses
 import json

@@ -7,12 +7,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import jax
 import numpy as np
+
+Array = np.ndarray | jax.Array  # parameters that need no restacking may lie on devices already
 
 ONE = re.compile(r"^((?:.*/)?blocks)_(\d+)/(.+)$")
 ALL = re.compile(r"^((?:.*/)?blocks)/(.+)$")
 
-Flat = dict[str, np.ndarray]
+Flat = dict[str, Array]
 
 
 def is_stacked(name: str) -> bool:
@@ -20,7 +23,7 @@ def is_stacked(name: str) -> bool:
     return ALL.match(name) is not None
 
 
-def stack(flat: Mapping[str, np.ndarray]) -> Flat:
+def stack(flat: Mapping[str, Array]) -> Flat:
     """`blocks_i/REST [...]` of every stack as `blocks/REST [depth, ...]`; all else as it is.
 
     A parameter that some block of its stack lacks, or has in another shape, stays as it is too.
@@ -37,7 +40,7 @@ def stack(flat: Mapping[str, np.ndarray]) -> Flat:
     return out
 
 
-def unstack(flat: Mapping[str, np.ndarray]) -> Flat:
+def unstack(flat: Mapping[str, Array]) -> Flat:
     """`blocks/REST [depth, ...]` of every stack as `blocks_i/REST [...]`; all else as it is. Undoes `stack`."""
     out: Flat = {}
     for name, value in flat.items():
@@ -46,7 +49,7 @@ def unstack(flat: Mapping[str, np.ndarray]) -> Flat:
     return out
 
 
-def stacked_as(flat: Mapping[str, np.ndarray], names: Iterable[str]) -> Flat:
+def stacked_as(flat: Mapping[str, Array], names: Iterable[str]) -> Flat:
     """The same parameters with each stack in the form that it has among `names`; a stack that is not there stays."""
     names = list(names)
     whole = {match[1] for name in names if (match := ALL.match(name))}

@@ -37,6 +37,7 @@ from mmjax.training.tree import path_name
 
 log = logging.getLogger(__name__)
 IN_FLIGHT = 2  # steps dispatched before the oldest one's numbers are read
+MEETING = 1800  # seconds that a host waits for the others
 
 
 class Trainer:
@@ -231,7 +232,7 @@ class Trainer:
 
 def meet(name: str) -> None:
     """Waits for the other hosts without computing: a collective gives up on a host that still compiles (gloo: 30 s)."""
-    multihost.sync_global_processes(name, processes=set(range(jax.process_count())))
+    multihost.sync_global_processes(name, processes=set(range(jax.process_count())), timeout=MEETING)
 
 
 def sum_over_hosts(counts: np.ndarray) -> np.ndarray:

@@ -80,14 +80,28 @@ def load_starts(
     tree.check_patterns(new, traverse_util.unflatten_dict(shapes, sep="/"), f"{WHERE}.new")
     parts = []
     for start in starts:
-        model = bundle.load(start.source)
+        model = bundle.load(start.source, place=placing(start, shapes))
         parts.append(part(start, model.params, shapes))
         if any("embedding" in name and not tree.matches(new, name) for name in parts[-1]):  # a table of ids
             warn_of_tokenizers(start.source, model.streams, streams)
     values = merged(parts)
     values = {name: value for name, value in values.items() if not tree.matches(new, name)}
     check(values, {name: x.shape for name, x in shapes.items() if not tree.matches(new, name)}, starts)
-    return traverse_util.unflatten_dict({name: put(x, shapes[name].sharding) for name, x in values.items()}, sep="/")
+    placed = {name: x if isinstance(x, jax.Array) else put(x, shapes[name].sharding) for name, x in values.items()}
+    return traverse_util.unflatten_dict(placed, sep="/")
+
+
+def placing(start: Start, shapes: Mapping[str, Any]) -> bundle.Place:
+    """Puts each parameter of a source straight into the sharding that it has here, so that no device holds them whole.
+
+    What is not here under its name and shape stays on the host: a stack in another form, or what is to be refused.
+    """
+
+    def place(name: str, value: np.ndarray) -> jax.Array | np.ndarray:
+        wanted = shapes.get(moved(start, name))
+        return put(value, wanted.sharding) if wanted is not None and wanted.shape == value.shape else value
+
+    return place
 
 
 def own(wanted: Params, export: Callable[[Params], Params]) -> dict[str, Any]:
@@ -105,10 +119,14 @@ def part(start: Start, params: Params, names: Sequence[str] | Mapping[str, Any])
         tops = sorted({name.partition("/")[0] for name in flat})
         raise UserError(f"{WHERE}.take: {start.source} has nothing under {start.take!r}; it has {', '.join(tops)}")
     tree.check_patterns(start.drop, taken, f"{WHERE}.drop")
-    kept = {name: np.asarray(x) for name, x in taken.items() if not tree.matches(start.drop, name)}
+    kept = {name: x for name, x in taken.items() if not tree.matches(start.drop, name)}
+    return stacked_as({moved(start, name): x for name, x in kept.items()}, names)
+
+
+def moved(start: Start, name: str) -> str:
+    """Where a parameter of the source goes in this model's tree."""
     into = start.take if start.into is None else start.into
-    moved = {_folder(into) + name.removeprefix(_folder(start.take)): x for name, x in kept.items()}
-    return stacked_as(moved, names)
+    return _folder(into) + name.removeprefix(_folder(start.take))
 
 
 def warn_of_tokenizers(source: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
@@ -139,7 +157,7 @@ def merged(parts: Sequence[Flat]) -> Flat:
     return out
 
 
-def check(values: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], starts: Sequence[Start]) -> None:
+def check(values: Mapping[str, np.ndarray | jax.Array], shapes: Mapping[str, tuple[int, ...]], starts: Sequence[Start]) -> None:
     """Refuses anything but exactly these parameters in exactly these shapes; all that is wrong is one message."""
     missing, unexpected = sorted(shapes.keys() - values.keys()), sorted(values.keys() - shapes.keys())
     odd = [name for name in sorted(shapes.keys() & values.keys()) if values[name].shape != shapes[name]]

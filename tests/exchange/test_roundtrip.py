@@ -1,4 +1,4 @@
-"""What comes in goes out as it was: tensors bit by bit, configs, preprocessing, tokenizers; and the libraries load it."""
+"""What comes in goes out as it was: tensors bit by bit, preprocessing, tokenizers; and the libraries load it."""
 
 import json
 import logging

@@ -162,8 +162,8 @@ def _weigh(outputs: Mapping[str, Any], array: Any) -> Any:
     total = 0.0
     for number, (name, output) in enumerate(sorted(outputs.items())):
         weights = np.random.default_rng(number).normal(size=tuple(output.shape)).astype(np.float32)
-        if name == "logits":  # of one sign, or the gradient of the scale would be a small difference of large terms
-            weights = np.abs(weights)
+        if name == "logits":  # without signs, or the gradient of the scale would be a small difference of large terms
+            output, weights = abs(output), np.abs(weights)
         total = total + (output * array(weights)).sum()
     return total
 
@@ -232,7 +232,10 @@ def changed(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def errors(a: Seen, b: Seen, inputs: Inputs) -> dict[str, float]:
     """The largest errors of a against b, each relative to the scale of what is compared."""
     real = {"text": inputs.mask, "image": inputs.patch_mask}
-    out = {"features": max(_relative(a.outputs[name], b.outputs[name]) for name in b.outputs)}
+    out: dict[str, float] = {}
+    for name in b.outputs:
+        kind = "logits" if name == "logits" else "features"
+        out[kind] = max(out.get(kind, 0.0), _relative(a.outputs[name], b.outputs[name]))
     assert {t: len(x) for t, x in a.blocks.items()} == {t: len(x) for t, x in b.blocks.items()}
     out["blocks"] = max(
         _relative(x, y, real[tower])

@@ -173,11 +173,12 @@ PEERS = {
 }
 
 
-def random_model(peer: Peer, seed: int = 0, spread: float = 1.0) -> Any:
+def random_model(peer: Peer, seed: int = 0, spread: float = 1.0, noise: float = 0.05) -> Any:
     """The model with every parameter random: zero biases and unit norms would hide what is swapped or left out.
 
     Args:
       spread: factor on whatever the first block reads; 0.01 gives activations whose variance norms must not lose.
+      noise: deviation of what is added to matrices; vectors, which start as zeros and ones, always get 0.05.
     """
     torch.manual_seed(seed)
     model = peer.make().eval()
@@ -186,7 +187,7 @@ def random_model(peer: Peer, seed: int = 0, spread: float = 1.0) -> Any:
             if name.startswith("logit_"):
                 parameter.add_(0.1)
                 continue
-            parameter.add_(0.05 * torch.randn_like(parameter))
+            parameter.add_((noise if parameter.ndim > 1 else 0.05) * torch.randn_like(parameter))
             if any(word in name for word in ("embed", "conv1", "cls_token", "class_token", "wte", "wpe", "register")):
                 parameter.mul_(spread if parameter.ndim > 1 or "class" in name else 1.0)
     return model

@@ -35,7 +35,7 @@ def _roberta():
 
 
 def _registers():
-    return hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(image_size=518))
+    return hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(patch_size=14, image_size=518))
 
 
 def _open_siglip():
@@ -79,6 +79,9 @@ FULL = {
     ),
 }
 TOLERANCE = 1e-5
+# Matrices of width 768 with the small models' 0.05 would saturate every softmax: a gradient is then a billionth of the
+# largest, and PyTorch's own differs from its float64 by up to 9e-5. This gives the gain of the small models.
+NOISE = 0.05 * (32 / 768) ** 0.5
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +95,7 @@ def _memory():
 def compare(family: str, folder) -> dict[str, float]:
     """The errors of a family's full-size model."""
     peer = FULL[family]
-    model = random_model(peer)
+    model = random_model(peer, noise=NOISE)
     inputs = make_inputs(peer, rows=2)
     mine = ours(mmjax.load(write(peer, model, folder / "model")), inputs)
     reference = theirs(peer, model, inputs, folder / "gradients")
