@@ -84,7 +84,9 @@ def summary(results: dict[str, list[dict[str, float]]]) -> dict[str, list[float]
     for a in (part for part in results if part.startswith("mmjax")):
         for b in (part for part in results if part.startswith("torch")):
             pairs = zip(results[a], results[b], strict=True)
-            out[f"{key(a)}_over_{key(b)}"] = [x["images_per_core_second"] / y["images_per_core_second"] for x, y in pairs]
+            out[f"{key(a)}_over_{key(b)}"] = [
+                x["images_per_core_second"] / y["images_per_core_second"] for x, y in pairs
+            ]
     return out
 
 

@@ -133,7 +133,7 @@ def run(command: str, extra: list[str], folder: pathlib.Path) -> None:
 
 
 def mended(folder: pathlib.Path) -> pathlib.Path:
-    """Where a `sitecustomize` lies, which Python runs first: tests/interop/torch_peers.py says what it mends and why."""
+    """Where a `sitecustomize` lies, which Python runs first: tests/interop/torch_peers.py says what it mends."""
     site = folder / "site"
     site.mkdir(exist_ok=True)
     lines = ("import sys", f"sys.path.append({str(ROOT)!r})", "from tests.interop.torch_peers import mend_torchvision")

@@ -157,7 +157,9 @@ def merged(parts: Sequence[Flat]) -> Flat:
     return out
 
 
-def check(values: Mapping[str, np.ndarray | jax.Array], shapes: Mapping[str, tuple[int, ...]], starts: Sequence[Start]) -> None:
+def check(
+    values: Mapping[str, np.ndarray | jax.Array], shapes: Mapping[str, tuple[int, ...]], starts: Sequence[Start]
+) -> None:
     """Refuses anything but exactly these parameters in exactly these shapes; all that is wrong is one message."""
     missing, unexpected = sorted(shapes.keys() - values.keys()), sorted(values.keys() - shapes.keys())
     odd = [name for name in sorted(shapes.keys() & values.keys()) if values[name].shape != shapes[name]]
