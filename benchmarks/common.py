@@ -14,7 +14,19 @@ import sys
 from collections.abc import Mapping, Sequence
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy", "pillow", "torch")
+LIBRARIES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "grain",
+    "numpy",
+    "pillow",
+    "torch",
+    "transformers",
+    "open_clip_torch",
+    "timm",
+)
 
 
 def write_result(

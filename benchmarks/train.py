@@ -1,10 +1,11 @@
 """Trains a config with `mmjax train`, start to end, and writes what it reached and how long it took.
 
-python benchmarks/train.py quickstart
-python benchmarks/train.py flickr8k --seeds 3 --config configs/flickr8k.py:en -- --config.data.train.path=PATH
+    python benchmarks/train.py quickstart
+    python benchmarks/train.py --seeds 3 --config configs/flickr8k.py:en -- flickr8k --config.data.train.path=PATH
 
-One run a seed. Every number of `evaluation.json` becomes a measurement, `minutes` is the whole command, and with
-`--also NAME=OPTIONS` the model is scored once more, as `NAME/...`, by `mmjax evaluate` with those options.
+The name follows the `--` where options of `mmjax train` do. One run a seed. Each number of `evaluation.json` becomes a
+measurement, `minutes` is the whole command; `--also NAME=OPTIONS` scores the model once more, as `NAME/...`,
+by `mmjax evaluate` with those options.
 """
 
 import argparse

@@ -139,12 +139,21 @@ def essentials(task: Mapping[str, Any]) -> Flat:
     return flatten({**rest, "towers": towers})
 
 
-def _tower(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+def sized(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A tower's section with every default written out, and numbers in place of a size's name.
+
+    Raises:
+      UserError: an encoder that is not ours.
+    """
     full = with_defaults(section, ENCODERS, where)
     if full["name"] not in ENCODERS:
         raise UserError(f"{where}.name = {full['name']!r}: an encoder from outside mmjax has no counterpart there")
     size = resolve_size(*(full[key] for key in ("size", "width", "depth", "heads", "mlp_dim")))
-    full |= dataclasses.asdict(size)
+    return full | dataclasses.asdict(size) | {"size": None}
+
+
+def _tower(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    full = sized(section, where)
     if full.get("pooling") != "eos":
         full.pop("eos", None)
     if full.get("stem") == "patch":

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from mmjax.errors import UserError
 from mmjax.interop import FAMILIES, load
-from mmjax.interop.config_map import Inexpressible, to_config
+from mmjax.interop.config_map import Inexpressible, sized, to_config
 from mmjax.interop.family import Family
 from mmjax.interop.processors import preprocessor_config, to_open_clip
 from mmjax.models.stacking import unstack
@@ -43,6 +43,7 @@ def begin(library: Library, task: Mapping[str, Any], streams: Mapping[str, Any])
     """
     if not isinstance(task.get("towers"), Mapping):
         raise UserError(f"task {task.get('name')!r} has no towers; what {library} takes is align or encode")
+    task = {**task, "towers": {name: sized(tower, f"task.towers.{name}") for name, tower in task["towers"].items()}}
     size = streams.get("image", {}).get("size")
     refusals: list[Inexpressible] = []
     for family in FAMILIES.values():

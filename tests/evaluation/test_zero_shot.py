@@ -1,6 +1,7 @@
 """Zero-shot accuracy by hand; prompts are versioned, hashed and checked."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -114,6 +115,7 @@ def test_imagenet_prompts_are_read_from_open_clip_without_importing_it(tmp_path,
         "OPENAI_IMAGENET_TEMPLATES = (lambda c: f'a bad photo of a {c}.',)\nIMAGENET_CLASSNAMES = ['tench', 'goldfish']"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "open_clip", raising=False)  # another test may have imported the real one
     assert load("imagenet").texts() == ["a bad photo of a tench.", "a bad photo of a goldfish."]
 
 

@@ -63,6 +63,17 @@ def test_what_only_trains_stands_in_no_way(bundle, tmp_path):
     assert main(["export", str(tmp_path / "out"), "--model", str(folder), "--to", "hf", "--verify"]) == 0
 
 
+def test_a_size_by_name_goes_out_in_numbers(bundle, tmp_path):
+    sizes = {
+        "towers.text.size": "Ti",
+        "towers.text.width": None,
+        "towers.text.heads": None,
+        "towers.text.mlp_dim": None,
+    }
+    folder = bundle(sizes)
+    assert main(["export", str(tmp_path / "out"), "--model", str(folder), "--to", "hf", "--verify"]) == 0
+
+
 def test_a_tokenizer_of_our_own_is_refused(bundle, tmp_path, capsys):
     folder = bundle({"towers.text.vocabulary": 300}, {"caption": {"tokenizer": "bytes"}})
     assert main(["export", str(tmp_path / "out"), "--model", str(folder), "--to", "hf"]) == 2

@@ -42,13 +42,14 @@ class Inputs:
 
 
 def make_inputs(peer: Peer, seed: int = 0, rows: int = 4) -> Inputs:
-    """A full row of text and short ones, padded with the end's id as CLIP does."""
+    """A full row of text, a short one and one that goes on behind an end, padded with the end's id as CLIP does."""
     rng, reads = np.random.default_rng(seed), peer.reads
     ids = rng.integers(3, reads.eos - 19, (rows, reads.length))
     ids[:, 0] = reads.eos - 1
     lengths = np.array([reads.length, 5, 9, 3][:rows])
     mask = np.arange(reads.length) < lengths[:, None]
     ids[np.arange(rows), lengths - 1] = reads.eos
+    ids[2:3, 4] = reads.eos  # an end within a text: the first counts for CLIP, and is not the last token
     ids = np.where(mask, ids, reads.eos)
     if peer.kind == "siglip2":
         return _patches(rng, reads, ids, mask)

@@ -78,7 +78,10 @@ FULL = {
         reads=Reads(side=224, length=64, eos=31999),
     ),
 }
-TOLERANCE = 1e-5
+# PyTorch's own float32 gradients lie up to 1.3e-5 from its float64 ones here, ours as much: queries and keys sum small
+# differences of large terms over twelve blocks. Cosines of random towers are a few hundredths, so a rounding of 1e-7 in
+# one counts 1e-5 of the largest logit.
+TOLERANCE = {"blocks": 1e-5, "features": 1e-5, "logits": 3e-5, "gradients": 3e-5}
 # Matrices of width 768 with the small models' 0.05 would saturate every softmax: a gradient is then a billionth of the
 # largest, and PyTorch's own differs from its float64 by up to 9e-5. This gives the gain of the small models.
 NOISE = 0.05 * (32 / 768) ** 0.5
@@ -118,4 +121,4 @@ def test_every_family_is_here():
 def test_same_numbers(family, tmp_path):
     wrong = compare(family, tmp_path)
     record(f"full {family}", wrong)
-    assert max(wrong.values()) < TOLERANCE, wrong
+    assert all(error < TOLERANCE[what] for what, error in wrong.items()), wrong
