@@ -6,6 +6,8 @@ pictures of 518 pixels is resized for 224.
 
 import dataclasses
 import gc
+import pathlib
+import shutil
 
 import jax
 import pytest
@@ -87,15 +89,16 @@ TOLERANCE = {"blocks": 1e-5, "features": 1e-5, "logits": 3e-5, "gradients": 3e-5
 NOISE = 0.05 * (32 / 768) ** 0.5
 
 
-@pytest.fixture(autouse=True)
-def _memory():
-    """Gigabytes of one case are given back before the next."""
-    yield
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that goes with its case, and with it the memory: both hold gigabytes."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
     jax.clear_caches()
     gc.collect()
 
 
-def compare(family: str, folder) -> dict[str, float]:
+def compare(family: str, folder: pathlib.Path) -> dict[str, float]:
     """The errors of a family's full-size model."""
     peer = FULL[family]
     model = random_model(peer, noise=NOISE)
@@ -118,7 +121,7 @@ def test_every_family_is_here():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FULL)
-def test_same_numbers(family, tmp_path):
-    wrong = compare(family, tmp_path)
+def test_same_numbers(family, folder):
+    wrong = compare(family, folder)
     record(f"full {family}", wrong)
     assert all(error < TOLERANCE[what] for what, error in wrong.items()), wrong
