@@ -96,7 +96,11 @@ def check(model: Any, to: str, folder: pathlib.Path, tolerance: float) -> None:
     if missing := verify.missing(to):
         print(f"not verified: {missing} is not installed; pip install 'mmjax[torch]'", file=sys.stderr)
         return
-    error = verify.largest_error(model, to, folder)
+    try:
+        error = verify.largest_error(model, to, folder)
+    except ImportError as broken:  # as of a torchvision that was made for another torch
+        reason = str(broken).strip().splitlines()[0]
+        raise RunError(f"--verify: {to} does not import here ({reason}); mend it, or leave out --verify") from None
     if not error <= tolerance:
         raise RunError(
             f"--verify: the exported model differs by {error:.1e}, more than {tolerance:.1e}; nothing was written"

@@ -114,9 +114,12 @@ def _pooled(out: Any, model: Any, data: Mapping[str, np.ndarray]) -> Any:
 def _open_clip(
     folder: pathlib.Path, model: Any, inputs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    import open_clip
     import torch
 
+    try:
+        import open_clip
+    except RuntimeError as error:  # what torchvision raises where its binary does not fit torch
+        raise ImportError(str(error)) from error
     other = open_clip.create_model(f"local-dir:{folder.resolve()}").eval()
     image, text = _split(model, inputs)
     assert image and text

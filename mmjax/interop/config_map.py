@@ -79,12 +79,21 @@ def to_config(family: Family, task: Mapping[str, Any], image_size: int | None) -
     config = unflatten(theirs | family.restore(wanted))
     flat = _flat(family, config, family.optional(wanted), strict=False)
     size = flat.pop("image_size", None)
-    have = essentials(_task(flat)) | {"image_size": size}
+    have = _first_of_largest(essentials(_task(flat))) | {"image_size": size}
+    wanted = _first_of_largest(wanted)
     wrong = [key for key in sorted(wanted.keys() | have.keys()) if wanted.get(key) != have.get(key)]
     if wrong:
         text = "; ".join(f"{_place(key)} = {wanted.get(key)!r}, it has {have.get(key)!r}" for key in wrong)
         raise Inexpressible(f"{family.name} ({family.library}) cannot express this model: {text}", len(wrong))
     return config
+
+
+def _first_of_largest(flat: Flat) -> Flat:
+    """Pooling at the end's id as pooling at the largest id, where the end's is the largest of all: the same place."""
+    tower = "towers.text"
+    if flat.get(f"{tower}.pooling") != "eos" or flat[f"{tower}.eos"] != flat[f"{tower}.vocabulary"] - 1:
+        return flat
+    return {key: value for key, value in flat.items() if key != f"{tower}.eos"} | {f"{tower}.pooling": "argmax"}
 
 
 def _place(key: str) -> str:

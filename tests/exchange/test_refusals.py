@@ -63,6 +63,22 @@ def test_what_only_trains_stands_in_no_way(bundle, tmp_path):
     assert main(["export", str(tmp_path / "out"), "--model", str(folder), "--to", "hf", "--verify"]) == 0
 
 
+@pytest.mark.parametrize(("eos", "code"), [(119, 0), (117, 2)])
+def test_the_end_as_the_largest_id_is_open_clips_pooling(bundle, tmp_path, eos, code):
+    folder = bundle({"towers.text.pooling": "eos", "towers.text.eos": eos})
+    assert main(["export", str(tmp_path / "out"), "--model", str(folder), "--to", "open_clip"]) == code
+
+
+def test_a_library_that_does_not_import_is_one_line(bundle, tmp_path, capsys, monkeypatch):
+    def broken(*args):
+        raise ImportError("operator torchvision::nms does not exist\nand more")
+
+    monkeypatch.setattr(verify, "largest_error", broken)
+    assert main(["export", str(tmp_path / "out"), "--model", str(bundle()), "--to", "hf", "--verify"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.endswith("(operator torchvision::nms does not exist); mend it, or leave out --verify")
+
+
 def test_a_size_by_name_goes_out_in_numbers(bundle, tmp_path):
     sizes = {
         "towers.text.size": "Ti",

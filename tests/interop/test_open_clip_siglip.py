@@ -3,6 +3,8 @@
 The full-size one is in test_full_size.py.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -66,7 +68,31 @@ def _known_to_timm():
 def _known_to_mmjax(monkeypatch):
     trunk = open_clip_siglip.Trunk(width=32, depth=2, heads=4, mlp_dim=64)
     monkeypatch.setitem(open_clip_siglip.TRUNKS, "tinytest", trunk)
-    monkeypatch.setitem(open_clip_siglip.NAMES, ("tinytest", PATCH), SIDE)
+    monkeypatch.setitem(open_clip_siglip.NAMES, ("tinytest", PATCH, SIDE), "gelu")
+
+
+def test_every_name_is_built_by_timm_as_the_table_says():
+    import timm
+    from torch import device
+
+    found = [name for name in timm.list_models("vit_*_siglip_*") if open_clip_siglip.NAME.match(name)]
+    known = {f"vit_{trunk}_patch{patch}_siglip_{size}" for trunk, patch, size in open_clip_siglip.NAMES}
+    assert set(found) == known
+    for (trunk, patch, size), activation in open_clip_siglip.NAMES.items():
+        with device("meta"):
+            model = timm.create_model(f"vit_{trunk}_patch{patch}_siglip_{size}", num_classes=0)
+        mlp, cells = model.blocks[0].mlp, size // patch
+        theirs = (model.embed_dim, len(model.blocks), model.blocks[0].attn.num_heads, mlp.fc1.out_features)
+        assert theirs == dataclasses.astuple(open_clip_siglip.TRUNKS[trunk])
+        assert model.pos_embed.shape[1] == cells**2
+        assert ("Tanh" in type(mlp.act).__name__) == (activation == "gelu_tanh"), (trunk, patch, size)
+
+
+def test_a_size_that_timm_has_no_name_for_is_refused(tmp_path, capsys):
+    source = write(PEER, random_model(PEER), tmp_path / "in")
+    main(["import", source, str(tmp_path / "larger"), "--image-size", "48"])
+    assert main(["export", str(tmp_path / "out"), "--model", str(tmp_path / "larger"), "--to", "open_clip"]) == 2
+    assert "config.data.streams.image.size = 48, it has 32" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spread", [1.0, 0.01])

@@ -15,31 +15,40 @@ from mmjax.interop.positions import Resize
 
 @dataclasses.dataclass(frozen=True)
 class Trunk:
-    """A vision transformer of timm. All but the largest have the exact GELU, where the authors' has the tanh form."""
+    """Sizes of a vision transformer of timm."""
 
     width: int
     depth: int
     heads: int
     mlp_dim: int
-    activation: str = "gelu"
 
 
 TRUNKS = {
     "base": Trunk(768, 12, 12, 3072),
     "large": Trunk(1024, 24, 16, 4096),
     "so400m": Trunk(1152, 27, 16, 4304),
-    "giantopt": Trunk(1536, 40, 16, 6144, "gelu_tanh"),
+    "giantopt": Trunk(1536, 40, 16, 6144),
 }
-NAMES = {  # the sizes of pictures that timm has a name for; open_clip passes any other on to it
-    ("base", 32): 256,
-    ("base", 16): 224,
-    ("large", 16): 256,
-    ("so400m", 14): 224,
-    ("so400m", 16): 256,
-    ("giantopt", 16): 256,
+# timm takes all that it builds from a name: the trunk, the patch, the pixels on a side, whatever a config says beside
+# it; and the activation, which is the authors' tanh form in the later names alone.
+NAMES = {
+    ("base", 32, 256): "gelu_tanh",
+    **{("base", 16, size): "gelu" for size in (224, 256, 384, 512)},
+    **{("large", 16, size): "gelu" for size in (256, 384)},
+    ("large", 16, 512): "gelu_tanh",
+    **{("so400m", 14, size): "gelu" for size in (224, 378, 384)},
+    **{("so400m", 16, size): "gelu_tanh" for size in (256, 384, 512)},
+    **{("giantopt", 16, size): "gelu_tanh" for size in (256, 384)},
 }
 NAME = re.compile(r"^vit_(\w+?)_patch(\d+)_siglip_(\d+)$")
 EPSILON = 1e-6
+
+
+def _parts(config: Config) -> tuple[str, int, int] | None:
+    """Trunk, patch and pixels of the name in a config, if timm and we know it."""
+    match = NAME.match(config.get("model_cfg", {}).get("vision_cfg", {}).get("timm_model_name") or "")
+    parts = (match[1], int(match[2]), int(match[3])) if match else None
+    return parts if parts in NAMES else None
 
 
 def _table(task: Config) -> tuple[Tensor, ...]:
@@ -69,26 +78,26 @@ def _table(task: Config) -> tuple[Tensor, ...]:
 
 def _adapt(config: Config, names: Collection[str]) -> Flat:
     del names
-    model = config["model_cfg"]
-    match = NAME.match(model["vision_cfg"]["timm_model_name"])
-    trunk = TRUNKS[match[1]] if match and match[1] in TRUNKS else None
-    sizes = dataclasses.asdict(trunk) if trunk else {}
-    return {
-        **{f"towers.image.{key}": value for key, value in sizes.items()},
-        "towers.image.patch": int(match[2]) if match else None,
-        **open_clip.adapt_text(model),
-    }
+    parts = _parts(config)
+    assert parts  # `accepts` has seen to it
+    trunk, patch, size = parts
+    sizes = dataclasses.asdict(TRUNKS[trunk]) | {"activation": NAMES[parts], "patch": patch}
+    own = {f"towers.image.{key}": value for key, value in sizes.items()}
+    return {**own, "image_size": size, **open_clip.adapt_text(config["model_cfg"])}
 
 
 def _restore(flat: Flat) -> Flat:
-    keys = [field.name for field in dataclasses.fields(Trunk)]
-    wanted = [flat[f"towers.image.{key}"] for key in keys]
-    # The nearest by width: what it cannot express is then named key by key.
-    best = min(TRUNKS, key=lambda name: abs(TRUNKS[name].width - wanted[0]))
-    patches = [patch for name, patch in NAMES if name == best]
-    patch = flat["towers.image.patch"] if flat["towers.image.patch"] in patches else patches[0]
+    image = {key.removeprefix("towers.image."): value for key, value in flat.items()}
+
+    def distance(name: tuple[str, int, int]) -> tuple[int, ...]:
+        """The nearest name is taken: what it cannot express is then named key by key."""
+        trunk, patch, size = name
+        wrong = (patch != image["patch"], NAMES[name] != image["activation"])
+        return (abs(TRUNKS[trunk].width - image["width"]), *wrong, abs(size - (flat["image_size"] or 0)))
+
+    trunk, patch, size = min(NAMES, key=distance)
     return {
-        f"{V}timm_model_name": f"vit_{best}_patch{patch}_siglip_{NAMES[best, patch]}",
+        f"{V}timm_model_name": f"vit_{trunk}_patch{patch}_siglip_{size}",
         f"{V}timm_model_pretrained": False,
         "model_cfg.custom_text": True,
         **open_clip.restore_text(flat),
@@ -96,9 +105,7 @@ def _restore(flat: Flat) -> Flat:
 
 
 def _accepts(config: Config) -> bool:
-    name = config.get("model_cfg", {}).get("vision_cfg", {}).get("timm_model_name") or ""
-    match = NAME.match(name)
-    return match is not None and match[1] in TRUNKS
+    return _parts(config) is not None
 
 
 OPEN_CLIP_SIGLIP = Family(
