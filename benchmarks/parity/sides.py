@@ -63,7 +63,7 @@ class Sizes:
     depth: int = 4
     heads: int = 4
     image_size: int = 64
-    patch: int = 8
+    patch: int = 16
     length: int = 32
     vocabulary: int = 49408
     end: int = END
@@ -153,8 +153,11 @@ def their_losses(
     model = read_model(start).train()
     groups = parameter_groups(model, decaying or start.decaying, options.weight_decay)
     rule = torch.optim.AdamW(groups, options.learning_rate, (options.b1, options.b2), eps)
+    rate = options.rate(len(batches))
     losses = []
-    for batch in batches:
+    for step, batch in enumerate(batches):
+        for group in rule.param_groups:
+            group["lr"] = float(rate(step))
         rule.zero_grad()
         loss = their_loss(start.pairing, model, batch)
         loss.backward()
