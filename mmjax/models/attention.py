@@ -1,6 +1,6 @@
-"""Multi-head attention, through `jax.nn.dot_product_attention`."""
+"""Multi-head attention: by XLA, or by cuDNN through `jax.nn.dot_product_attention`."""
 
-import contextlib
+from functools import partial
 from typing import Literal
 
 import jax
@@ -43,9 +43,12 @@ class Attention(nn.Module):
         x: Float[Array, "b n d"],
         context: Float[Array, "b m d"] | None = None,
         mask: Bool[Array, "b m"] | None = None,
-        angles: Float[Array, "b n half"] | None = None,
+        angles: Float[Array, "b keys half"] | None = None,
     ) -> Float[Array, "b n d"]:
-        """Reads `context` (default: `x` itself) where `mask` is True; `angles` rotate queries and keys by place."""
+        """Reads `context` (default: `x` itself) where `mask` is True; `angles` rotate queries and keys by place.
+
+        Where `x` is shorter than the context, its rows are the first ones for `causal` and `angles`.
+        """
         width = x.shape[-1]
         if width % self.heads:
             raise ValueError(f"width {width} does not divide into {self.heads} heads")
@@ -55,7 +58,7 @@ class Attention(nn.Module):
             query = make_norm(self.norm, self.epsilon, name="query_norm")(query).astype(self.dtype)
             key = make_norm(self.norm, self.epsilon, name="key_norm")(key).astype(self.dtype)
         if angles is not None:
-            query, key = rotate(query, angles), rotate(key, angles)
+            query, key = rotate(query, angles[:, : query.shape[1]]), rotate(key, angles)
         if self.is_mutable_collection("intermediates"):
             self.sow("intermediates", "weights", attention_weights(query, key, mask, self.causal))
         out = attend(query, key, value, mask, self.causal, self.implementation)
@@ -76,18 +79,11 @@ def attend(
     implementation: Implementation = "auto",
 ) -> Float[Array, "b n heads dim"]:
     """Softmax attention in the arrays' dtype with the softmax in float32; zeros for a query that may read no key."""
-    chosen = choose(implementation, query, mask)
-    exact = query.dtype == jnp.float32 and chosen == "xla"
-    # The function takes no precision; its forward and its transposed matmuls both follow this context.
-    with jax.default_matmul_precision("highest") if exact else contextlib.nullcontext():
-        out = jax.nn.dot_product_attention(
-            query,
-            key,
-            value,
-            mask=None if mask is None else mask[:, None, None, :],
-            is_causal=causal,
-            implementation=chosen,
-        )
+    if choose(implementation, query, mask) == "cudnn":
+        among = None if mask is None else mask[:, None, None, :]
+        out = jax.nn.dot_product_attention(query, key, value, mask=among, is_causal=causal, implementation="cudnn")
+    else:
+        out = _attend_heads_first(query, key, value, mask, causal)
     return out if mask is None else jnp.where(_reads_any(mask, query.shape[1], causal)[..., None, None], out, 0)
 
 
@@ -97,7 +93,12 @@ def choose(
     """What "auto" means here: cuDNN on a GPU, for the 16-bit types and head sizes that its kernel takes."""
     if implementation != "auto":
         return implementation
-    fits = query.dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
+    fits = (
+        query.shape[1] > 1
+        and query.dtype in (jnp.bfloat16, jnp.float16)
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= 128
+    )
     # A mask travels as a bias, whose gradient kernel wants even lengths.
     even = mask is None or (query.shape[1] % 2 == 0 and mask.shape[1] % 2 == 0)
     return "cudnn" if jax.default_backend() == "gpu" and fits and even else "xla"
@@ -111,11 +112,33 @@ def attention_weights(
 ) -> Float[Array, "b heads n m"]:
     """The weights by which `attend` averages values, in float32. A row sums to 1, or to 0 if it reads nothing."""
     logits = jnp.einsum("bnhd,bmhd->bhnm", query, key, preferred_element_type=jnp.float32) / query.shape[-1] ** 0.5
-    allowed = jnp.ones(logits.shape[-2:], bool)
+    return jax.nn.softmax(logits, where=_allowed(logits.shape[-2:], mask, causal), axis=-1)
+
+
+def _attend_heads_first(
+    query: Float[Array, "b n heads dim"],
+    key: Float[Array, "b m heads dim"],
+    value: Float[Array, "b m heads dim"],
+    mask: Bool[Array, "b m"] | None,
+    causal: bool,
+) -> Float[Array, "b n heads dim"]:
+    """As `jax.nn.dot_product_attention` by XLA, with heads before tokens, the order that matmuls on a CPU want."""
+    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
+    # float32 means float32, as in `make_dense`.
+    precision = jax.lax.Precision.HIGHEST if query.dtype == jnp.float32 else None
+    matmul = partial(jnp.matmul, precision=precision)
+    logits = matmul(query, key.swapaxes(2, 3), preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
+    if causal or mask is not None:
+        # Large and finite, and far from where a sum of two overflows: a row that reads no key gets no NaN.
+        logits = jnp.where(_allowed(logits.shape[-2:], mask, causal), logits, -0.7 * jnp.finfo(jnp.float32).max)
+    return matmul(jax.nn.softmax(logits, axis=-1).astype(value.dtype), value).swapaxes(1, 2)
+
+
+def _allowed(shape: tuple[int, ...], mask: Bool[Array, "b m"] | None, causal: bool) -> Bool[Array, "_ 1 n m"]:
+    """Which key `[.., m]` each query `[.., n]` may read."""
+    allowed = jnp.ones(shape, bool)
     allowed = (jnp.tril(allowed) if causal else allowed)[None, None]
-    if mask is not None:
-        allowed = allowed & mask[:, None, None, :]
-    return jax.nn.softmax(logits, where=allowed, axis=-1)
+    return allowed if mask is None else allowed & mask[:, None, None, :]
 
 
 def _reads_any(mask: Bool[Array, "b m"], queries: int, causal: bool) -> Bool[Array, "b n"]:

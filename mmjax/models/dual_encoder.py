@@ -12,7 +12,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from mmjax.batch import Batch, Stream
-from mmjax.models.encoders.base import Encoder
+from mmjax.models.encoders.base import Encoder, vector
 from mmjax.models.layers import make_dense
 
 Projection = Literal["linear", "bias", "none"]
@@ -80,7 +80,7 @@ class DualEncoder(nn.Module):
 
     def embed(self, tower: str, stream: Stream, train: bool = False) -> Float[Array, "b dim"]:
         """One stream through one tower, into the shared space."""
-        pooled = self.towers[tower](stream, train).pooled.astype(jnp.float32)
+        pooled = vector(self.towers[tower], stream, train).astype(jnp.float32)
         return unit(self.projections[tower](pooled) if tower in self.projections else pooled)
 
 

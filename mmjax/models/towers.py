@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 
 from mmjax.batch import Batch
+from mmjax.models.encoders.base import vector
 
 
 class Towers(nn.Module):
@@ -23,9 +24,11 @@ class Towers(nn.Module):
     def __call__(self, batch: Batch, train: bool = False) -> dict[str, jax.Array]:
         """Pooled vectors float32 `[b, width]` of every known stream in the batch, not normalised."""
         return {
-            name: self.towers[self.streams[name]](
-                dataclasses.replace(stream, present=stream.present & batch.valid), train
-            ).pooled
+            name: vector(
+                self.towers[self.streams[name]],
+                dataclasses.replace(stream, present=stream.present & batch.valid),
+                train,
+            )
             for name, stream in batch.streams.items()
             if name in self.streams
         }

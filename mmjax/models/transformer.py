@@ -62,18 +62,25 @@ class Block(nn.Module):
         angles: Float[Array, "b n half"] | None = None,
         drop_rate: float | Float[Array, ""] | None = None,
         train: bool = False,
-    ) -> Float[Array, "b n d"]:
-        """`drop_rate` is the probability of skipping each branch of a row in training; None never skips."""
+        read: int | None = None,
+    ) -> Float[Array, "b m d"]:
+        """Tokens to tokens.
+
+        Args:
+          drop_rate: the probability of skipping each branch of a row in training; None never skips.
+          read: how many tokens the result holds, the first of them; None for all. They still read all the others.
+        """
         o = self.options
         attention = Attention(
             o.heads, o.causal, o.qkv_bias, o.bias, o.qk_norm, o.norm, o.epsilon, o.attention, o.dtype, name="attention"
         )
         mlp = Mlp(o.mlp_dim, o.activation, o.bias, o.dtype, name="mlp")
-        branches: dict[str, Callable] = {"attention": partial(attention, mask=mask, angles=angles), "mlp": mlp}
+        branches: dict[str, Callable] = {"attention": lambda y: attention(y[:, :read], y, mask, angles), "mlp": mlp}
         for name, branch in branches.items():
             norm = make_norm(o.norm, o.epsilon, name=f"norm_{name}")
             y = self._branch(branch(norm(x) if o.norm_first else x), f"scale_{name}", drop_rate, train)
-            x = x + y if o.norm_first else norm(x + y).astype(y.dtype)
+            x = x[:, :read] + y
+            x = x if o.norm_first else norm(x).astype(y.dtype)
         return x
 
     def _branch(self, y: jax.Array, scale: str, drop_rate: float | jax.Array | None, train: bool) -> jax.Array:
@@ -116,21 +123,28 @@ class Transformer(nn.Module):
         first: int = 0,
         last: int | None = None,
         train: bool = False,
-    ) -> Float[Array, "b n d"]:
-        """Runs blocks `first` up to and without `last` (default: to the end)."""
+        read: int | None = None,
+    ) -> Float[Array, "b m d"]:
+        """Runs blocks `first` up to and without `last` (default: to the end).
+
+        Args:
+          read: how many of the first tokens are wanted, see `Block`: the last block computes no others. With `scan`,
+            whose blocks are all alike, it computes them and they are dropped.
+        """
         last = self.depth if last is None else last
         if not 0 <= first <= last <= self.depth:
             raise ValueError(f"blocks {first} to {last} of a stack of {self.depth}")
         rates = jnp.asarray(np.linspace(0.0, self.drop_path, self.depth), jnp.float32)
 
-        def step(block: Block, x: jax.Array, rate: jax.Array) -> tuple[jax.Array, None]:
-            return pin(block(x, mask, angles, rate if self.drop_path else None, train)), None
+        def step(block: Block, x: jax.Array, rate: jax.Array, read: int | None = None) -> tuple[jax.Array, None]:
+            return pin(block(x, mask, angles, rate if self.drop_path else None, train, read)), None
 
-        step, x = _remat(step, self.remat, self.scan), pin(x)
+        x = pin(x)
         if self.scan:
-            return self._scan(step, x, rates, first, last)
+            return self._scan(_remat(step, self.remat, self.scan), x, rates, first, last)[:, :read]
         for index in range(first, last):
-            x, _ = step(self.blocks[index], x, rates[index])
+            run = partial(step, read=read if index == last - 1 else None)
+            x, _ = _remat(run, self.remat, self.scan)(self.blocks[index], x, rates[index])
         return x
 
     def _scan(self, step: Callable, x: jax.Array, rates: jax.Array, first: int, last: int) -> jax.Array:

@@ -100,6 +100,7 @@ def test_auto_takes_the_fused_kernel_only_where_it_runs(monkeypatch):
     assert choose("auto", jnp.zeros((1, 6, 2, 64), jnp.bfloat16), even) == "cudnn"
     assert choose("auto", half.astype(jnp.float32), None) == "xla"
     assert choose("auto", jnp.zeros((1, 5, 2, 20), jnp.bfloat16), None) == "xla"
+    assert choose("auto", half[:, :1], None) == "xla"  # one query has nothing to fuse
     assert choose("xla", half, None) == "xla"
 
 

@@ -11,7 +11,7 @@ from mmjax.batch import Stream
 from mmjax.models import ViT
 from mmjax.models.encoders.image import drop_patches
 from mmjax.models.encoders.sizes import SIZES
-from mmjax.models.encoders.stems import ConvStem, normalise
+from mmjax.models.encoders.stems import ConvStem, PatchStem, normalise
 from tests.models import references
 from tests.models.batches import images
 from tests.models.references import draw_params, error
@@ -91,9 +91,20 @@ def test_conv_stem_takes_sizes_that_do_not_divide():
     assert run(module, params, stream).tokens.shape == (4, 16, 16)
 
 
-def test_an_image_that_does_not_divide_into_patches_is_refused():
-    with pytest.raises(ValueError, match="image of 20 x 20 does not divide into patches of 8 x 8"):
-        start(images(size=20))
+def test_pixels_beyond_the_last_whole_patch_are_left_out_as_a_convolution_does():
+    x = jnp.float32(np.random.default_rng(0).normal(size=(2, 30, 23, 3)))
+    stem = PatchStem(14, 6)
+    params = draw_params(stem, x)
+    kernel = params["embed"]["kernel"].reshape(14, 14, 3, 6)
+    layout = ("NHWC", "HWIO", "NHWC")
+    out = stem.apply({"params": params}, x)
+    expected = jax.lax.conv_general_dilated(x, kernel, (14, 14), "VALID", dimension_numbers=layout)
+    assert out.shape == (2, 2, 1, 6) and error(out, np.float64(expected + params["embed"]["bias"])) < 1e-5
+
+
+def test_an_image_smaller_than_a_patch_is_refused():
+    with pytest.raises(ValueError, match="image of 7 x 7 is smaller than a patch of 8 x 8"):
+        start(images(size=7))
 
 
 @pytest.mark.parametrize("positions", ["learned", "sincos", "rotary", "none"])
@@ -204,3 +215,54 @@ def test_sizes_can_be_named_changed_or_spelt_out():
     assert ViT(size="So400m").dimensions == SIZES["So400m"]
     assert ViT(size="B", depth=3).dimensions == dataclasses.replace(SIZES["B"], depth=3)
     assert ViT(width=128, depth=2).dimensions == type(SIZES["B"])(128, 2, 2, 512)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm_first": False},
+        {"layer_scale": 0.3, "registers": 2},
+        {"positions": "rotary"},
+        {"remat": "dots"},
+        {"remat": "full"},
+        {"scan": True},
+        {"pooling": "mean"},
+        {"pooling": "map"},
+    ],
+    ids=str,
+)
+def test_the_vector_alone_is_the_pooled_vector_with_the_same_gradients(options):
+    stream = images()
+    module, params = start(stream, **{"pooling": "class", "depth": 3} | options)
+
+    def whole(p):
+        return jnp.sum(jnp.sin(module.apply({"params": p}, stream).pooled))
+
+    def alone(p):
+        return jnp.sum(jnp.sin(module.apply({"params": p}, stream, method="vector")))
+
+    (expected, wanted), (value, gradients) = (jax.jit(jax.value_and_grad(f))(params) for f in (whole, alone))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(wanted))
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-5 * scale), gradients, wanted)
+
+
+def test_the_vector_alone_computes_only_the_class_token_in_the_last_block():
+    """The last of three blocks keeps its keys and values, 1/6 of its products, and nearly nothing else."""
+    stream = images(size=64)
+    module, params = start(stream, pooling="class", depth=3)
+
+    def products(method):
+        run = jax.jit(lambda p: module.apply({"params": p}, stream, method=method))
+        return run.lower(params).compile().cost_analysis()["flops"]
+
+    assert products("vector") < 0.85 * products(lambda m, s: m(s).pooled)
+
+
+def test_watched_intermediates_show_every_token_of_the_last_block():
+    stream = images()
+    module, params = start(stream, pooling="class")
+    _, state = module.apply({"params": params}, stream, method="vector", mutable=["intermediates"])
+    weights = state["intermediates"]["transformer"]["blocks_0"]["attention"]["weights"][0]
+    assert weights.shape == (4, 2, 5, 5)

@@ -6,6 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from mmjax.batch import Stream
 from mmjax.models.attention import Implementation
@@ -80,18 +81,39 @@ class Encoder(nn.Module):
     def __call__(self, stream: Stream, train: bool = False) -> Encoded:
         return self.pool(self.blocks(self.embed(stream, train), train=train))
 
+    def vector(self, stream: Stream, train: bool = False) -> Float[Array, "b d"]:
+        """What a call gives as `pooled`, without the tokens of the last block that pooling does not read.
+
+        While intermediates are watched, the last block shows all of its tokens.
+        """
+        read = None if self.is_mutable_collection("intermediates") else self.pooled_tokens
+        return self.pool(self.blocks(self.embed(stream, train), train=train, read=read)).pooled
+
+    @property
+    def pooled_tokens(self) -> int | None:
+        """How many tokens, the first of them, `pool` reads; None for all."""
+        return None
+
     def embed(self, stream: Stream, train: bool = False) -> Encoded:
         """Tokens `[b, n, d]` as the first block reads them. Rows that are not present come out finite."""
         raise NotImplementedError
 
-    def blocks(self, encoded: Encoded, first: int = 0, last: int | None = None, train: bool = False) -> Encoded:
-        """Runs blocks `first` up to and without `last`, so that others can step in between."""
+    def blocks(
+        self,
+        encoded: Encoded,
+        first: int = 0,
+        last: int | None = None,
+        train: bool = False,
+        read: int | None = None,
+    ) -> Encoded:
+        """Runs blocks `first` up to and without `last`, so that others can step in between; `read`: `Transformer`."""
         angles = None
         if self.positions == "rotary":
             assert encoded.position is not None
             angles = rotary_angles(encoded.position, self.dimensions.width // self.dimensions.heads)
         mask = self.attention_mask(encoded)
-        return dataclasses.replace(encoded, tokens=self.transformer(encoded.tokens, mask, angles, first, last, train))
+        tokens = self.transformer(encoded.tokens, mask, angles, first, last, train, read)
+        return dataclasses.replace(encoded, tokens=tokens)
 
     def attention_mask(self, encoded: Encoded) -> jax.Array | None:
         """Which tokens the blocks may read, `[b, n]`; None for all."""
@@ -114,3 +136,8 @@ class Encoder(nn.Module):
         """What the pooled vector goes through at last: the head, in float32."""
         pooled = pooled.astype(jnp.float32)
         return jnp.tanh(self.head_map(pooled)) if self.head_map else pooled
+
+
+def vector(tower: nn.Module, stream: Stream, train: bool = False) -> Float[Array, "b d"]:
+    """The pooled vector of any tower: an `Encoder`, or a module of the user's own that returns `Encoded`."""
+    return tower.vector(stream, train) if isinstance(tower, Encoder) else tower(stream, train).pooled

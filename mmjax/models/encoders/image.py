@@ -132,6 +132,10 @@ class ViT(Encoder):
         """
         return encoded.mask if self.stem == "naflex" else None
 
+    @property
+    def pooled_tokens(self) -> int | None:
+        return 1 if self.pooling == "class" else None
+
     def pool(self, encoded: Encoded) -> Encoded:
         tokens, mask = self.leave(encoded.tokens), self.attention_mask(encoded)
         if self.pooling == "map":

@@ -13,7 +13,9 @@ from mmjax.models.mlp import ACTIVATIONS
 class PatchStem(nn.Module):
     """Cuts the image into squares and maps each linearly (Dosovitskiy et al. 2021).
 
-    The kernel is `[patch * patch * 3, width]` with the pixels of a square in reading order, colours last.
+    A convolution without padding whose stride is its size: pixels at the right and the bottom that make no whole square
+    are left out, so 384 pixels in patches of 14 are 27 x 27 squares. The kernel is `[patch * patch * 3, width]` with
+    the pixels of a square in reading order, colours last.
     """
 
     patch: int
@@ -23,12 +25,14 @@ class PatchStem(nn.Module):
 
     @nn.compact
     def __call__(self, pixels: Float[Array, "b height width 3"]) -> Float[Array, "b rows columns d"]:
-        """Raises ValueError for an image that does not divide into squares."""
+        """Raises ValueError for an image smaller than one square."""
         batch, height, width, colours = pixels.shape
         p = self.patch
-        if height % p or width % p:
-            raise ValueError(f"an image of {height} x {width} does not divide into patches of {p} x {p}")
-        x = pixels.reshape(batch, height // p, p, width // p, p, colours).transpose(0, 1, 3, 2, 4, 5)
+        rows, columns = height // p, width // p
+        if not rows or not columns:
+            raise ValueError(f"an image of {height} x {width} is smaller than a patch of {p} x {p}")
+        squares = pixels[:, : rows * p, : columns * p]
+        x = squares.reshape(batch, rows, p, columns, p, colours).transpose(0, 1, 3, 2, 4, 5)
         return make_dense(self.width, self.dtype, self.bias, name="embed")(x.reshape(*x.shape[:3], -1))
 
 
@@ -60,11 +64,23 @@ class ConvStem(nn.Module):
 
 def neighbourhoods(x: Float[Array, "b height width c"]) -> Float[Array, "b rows columns neighbours"]:
     """The 3 x 3 neighbourhood around every second pixel of every second row, zeros outside: im2col."""
-    rows, columns = (x.shape[1] + 1) // 2, (x.shape[2] + 1) // 2
-    padded = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
-    shifts = [(i, j) for i in range(3) for j in range(3)]
-    taps = [padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] for i, j in shifts]
-    return jnp.concatenate(taps, axis=-1)
+    return _threes(_threes(x, axis=2), axis=1)
+
+
+def _threes(x: Float[Array, "b height width c"], axis: int) -> Float[Array, "b rows columns threes"]:
+    """Around every second place of an axis the three places, behind one another on the last axis.
+
+    Places are cut in pairs: a pair and the first of the next one are the three. Strided slices would say the same, but
+    XLA compiles them, and their gradients above all, into far more code.
+    """
+    count = (x.shape[axis] + 1) // 2
+    around = [(0, 0)] * x.ndim
+    around[axis] = (1, 2 * count + 1 - x.shape[axis])
+    x = jnp.pad(x, around)
+    pairs = x.reshape(*x.shape[:axis], count + 1, 2, *x.shape[axis + 1 :])
+    first, second = jnp.moveaxis(pairs, axis + 1, 0)
+    own, after = (jax.lax.slice_in_dim(first, i, i + count, axis=axis) for i in (0, 1))
+    return jnp.concatenate([own, jax.lax.slice_in_dim(second, 0, count, axis=axis), after], axis=-1)
 
 
 def normalise(
