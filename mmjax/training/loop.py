@@ -27,7 +27,7 @@ from mmjax.training.assemble import Run, abstract_batch
 from mmjax.training.checkpoint import Checkpoints, versions
 from mmjax.training.clock import Clock
 from mmjax.training.feed import Fed, feed
-from mmjax.training.metrics import Writer, read
+from mmjax.training.metrics import Writer, import_board, read
 from mmjax.training.pretrained import load_starts
 from mmjax.training.profile import Profiler
 from mmjax.training.program import Program, compile_step, computing
@@ -76,6 +76,8 @@ class Trainer:
                 self._warn_of_versions()
             else:
                 state = create_state(init, shapes, run.experiment.seed, given)
+            if run.experiment.log.tensorboard:
+                import_board()  # while the other thread compiles
             compiled = program.result() if program else None
         meet("compiled")
         return state, compiled

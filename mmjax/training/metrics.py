@@ -1,11 +1,13 @@
 """One writer for everything measured, by global step: JSON lines that survive a resume, TensorBoard, W&B."""
 
 import hashlib
+import importlib
 import json
 import math
 import os
 import pathlib
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -70,9 +72,7 @@ class Writer:
         if not self.active:
             return
         if options.tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=after + 1)
+            self._board = import_board().SummaryWriter(str(run / "tensorboard"), purge_step=after + 1)
         if options.wandb:
             self._wandb = _wandb_run(options.wandb, run, config)
 
@@ -108,6 +108,11 @@ class Writer:
                 self._board.add_scalar(prefix + name, value, step)
         if self._wandb is not None:
             self._wandb.log({prefix + name: value for name, value in values.items()}, step=step)
+
+
+def import_board() -> ModuleType:
+    """tensorboardX, whose import takes a second where PyTorch is installed: a moment can be chosen for it."""
+    return importlib.import_module("tensorboardX")
 
 
 def _run_id(run: pathlib.Path) -> str:

@@ -15,6 +15,9 @@ from mmjax.training import tree
 from mmjax.training.layer_decay import layer_factors
 from mmjax.training.schedule import schedule
 
+# Of one iteration (Jordan et al. 2024). Given once for each of the five, optax runs them in a loop that compiles once.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -68,7 +71,8 @@ def rule(options: Optimizer) -> optax.GradientTransformation:
         "lion": lambda: optax.scale_by_lion(b1, b2),
         "adafactor": lambda: optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.ema(b1)),
         "muon": lambda: optax.chain(
-            contrib.scale_by_muon(beta=b1, weight_dimension_numbers=_last_two_axes), optax.stateless(_adam_rms)
+            contrib.scale_by_muon((NEWTON_SCHULZ,) * 5, beta=b1, weight_dimension_numbers=_last_two_axes),
+            optax.stateless(_adam_rms),
         ),
         "sgd": lambda: optax.trace(b1) if b1 else optax.identity(),
     }
