@@ -5,12 +5,13 @@ params.safetensors    float32 tensors by path: towers_image/blocks_0/mlp/up/kern
 tokenizers/STREAM/    what the stream's tokenizer needs
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,8 +29,8 @@ from mmjax.data.streams import STREAMS
 from mmjax.errors import UserError
 from mmjax.interop.importer import Options, begin
 from mmjax.interop.load import Place
-from mmjax.interop.sources import is_foreign
-from mmjax.items import embed, read
+from mmjax.interop.sources import is_foreign, read_json
+from mmjax.items import embed, is_one_item, read
 from mmjax.mesh import replicate
 from mmjax.tasks import TASKS
 
@@ -58,7 +59,7 @@ class Model:
         return self.task.model
 
     def embed(
-        self, batch_size: int = 64, **items: Sequence[Any] | np.ndarray
+        self, batch_size: int = 64, **items: Any
     ) -> Float[np.ndarray, "n d"] | dict[str, Float[np.ndarray, "_ d"]]:
         """Features float32 `[n, d]` of one stream, or of several as `{stream: features}`.
 
@@ -68,16 +69,17 @@ class Model:
 
         Args:
           batch_size: rows that go through the device at once.
+          items: for each stream a list of items, or an array of pictures.
 
         Raises:
-          UserError: no such stream, or an item that cannot be read.
+          UserError: no such stream, one item where a list is wanted, or an item that cannot be read.
         """
         if not items:
             raise UserError("embed what? e.g. embed(image=[...]) or embed(text=[...])")
         features = {name: self._embed(name, values, batch_size) for name, values in items.items()}
         return features if len(features) > 1 else next(iter(features.values()))
 
-    def similarity(self, batch_size: int = 64, **items: Sequence[Any] | np.ndarray) -> Float[np.ndarray, "n m"]:
+    def similarity(self, batch_size: int = 64, **items: Any) -> Float[np.ndarray, "n m"]:
         """Cosines of two streams' items: `similarity(image=[...], text=[...])` has a row for each picture.
 
         Raises:
@@ -90,8 +92,8 @@ class Model:
 
     def classify(
         self,
-        images: Sequence[Any] | np.ndarray,
-        labels: Sequence[str],
+        images: Any,
+        labels: Sequence[Any],
         templates: Sequence[str] = ("a photo of a {}.",),
         batch_size: int = 64,
     ) -> Float[np.ndarray, "n k"]:
@@ -99,6 +101,7 @@ class Model:
 
         Args:
           images: as `embed` takes them.
+          labels: texts.
           templates: texts with one `{}` for the label; a label is the mean of its texts.
 
         Raises:
@@ -108,11 +111,13 @@ class Model:
         return self.probabilities(self._embed("image", images, batch_size), words)
 
     def label_features(
-        self, labels: Sequence[str], templates: Sequence[str] = ("a photo of a {}.",), batch_size: int = 64
+        self, labels: Sequence[Any], templates: Sequence[str] = ("a photo of a {}.",), batch_size: int = 64
     ) -> Float[np.ndarray, "k d"]:
         """Each label's mean over the templates of its L2-normalised text features, normalised again."""
         if isinstance(labels, str) or not len(labels) or not templates:
             raise UserError("labels and templates are lists with at least one text, e.g. ['dog', 'cat']")
+        if odd := [label for label in labels if not isinstance(label, str)]:
+            raise UserError(f"a label is text, not {odd[0]!r}; e.g. ['dog', 'cat']")
         if bad := [template for template in templates if template.count("{}") != 1]:
             raise UserError(f"template {bad[0]!r}: it must hold exactly one {{}}, where the label goes")
         texts = [template.replace("{}", label) for label in labels for template in templates]
@@ -153,8 +158,8 @@ class Model:
                 return key
         raise UserError(f"this model has no stream {name!r}; it has {', '.join(self.streams)}")
 
-    def _embed(self, name: str, values: Sequence[Any] | np.ndarray, batch_size: int) -> np.ndarray:
-        if isinstance(values, (str, bytes, os.PathLike)):
+    def _embed(self, name: str, values: Any, batch_size: int) -> np.ndarray:
+        if is_one_item(values):
             raise UserError(f"{name} is a list of items: embed({name}=[...])")
         name = self.stream_name(name)
         stream = self.streams[name]
@@ -171,26 +176,57 @@ def save(folder: str | pathlib.Path, model: Model) -> pathlib.Path:
     """Writes the bundle; a half-written one is never seen under the final name.
 
     All processes call it (parameters are gathered); the first writes.
+
+    Raises:
+      UserError: there is a file or a folder of other things; an older bundle is replaced.
     """
     folder = pathlib.Path(folder)
+    check_place(folder)
     tensors = _gather(model.params)
     if jax.process_index():
         return folder
-    draft = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    save_file(tensors, str(draft / "params.safetensors"))
-    config = dict(model.config)
-    config["streams"] = _save_tokenizers(model.streams, config["streams"], draft)
-    text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False)
-    (draft / "bundle.json").write_text(text + "\n")
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(draft, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with drafted(folder) as draft:
+        save_file(tensors, str(draft / "params.safetensors"))
+        config = dict(model.config)
+        config["streams"] = _save_tokenizers(model.streams, config["streams"], draft)
+        text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False)
+        (draft / "bundle.json").write_text(text + "\n", "utf-8")
     return folder
+
+
+def check_place(folder: pathlib.Path) -> None:
+    """Refuses to put a bundle where a file is, or a folder of other things."""
+    check_no_file(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+        raise UserError(f"{folder}: is not empty and holds no bundle.json; take another folder")
+
+
+def check_no_file(folder: pathlib.Path) -> None:
+    """Refuses to make a folder where a file is, or below one."""
+    for path in (folder, *folder.parents):
+        if path.is_file():
+            raise UserError(f"{path}: is a file; take another folder")
+
+
+@contextlib.contextmanager
+def drafted(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill, which then takes the place of `folder` and of all that is in it; or nothing changes.
+
+    Draft and old folder lie beside it under hidden names of this process, where nothing of the user's is.
+    """
+    folder = folder.resolve()  # "." has no name of its own
+    draft, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("tmp", "old"))
+    for left in (draft, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(draft, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _gather(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -219,23 +255,24 @@ def load(
 ) -> Model:
     """Reads a bundle folder, a run folder that holds one, or PyTorch weights: `hf:NAME-or-folder`, `open_clip:...`.
 
+    A path without a scheme may lead to PyTorch weights as well: a folder of transformers or open_clip, or a file.
+
     Args:
       mesh: puts the parameters there, replicated; None leaves them on the default device.
       place: puts each parameter, given its path and its values, where it belongs; in place of `mesh`.
       options: of PyTorch weights, what to do otherwise than they say.
 
     Raises:
-      UserError: nothing there, a bundle of a newer format, or parameters that do not fit their config.
+      UserError: nothing there, a bundle of a newer format, parameters that do not fit their config, or options for a
+        bundle, which is what it is.
     """
     place = place or (lambda name, values: jnp.asarray(values) if mesh is None else replicate(values, mesh))
-    if is_foreign(str(source)):
-        return _load_foreign(str(source), place, options or Options())
+    if of_pytorch(source):
+        return load_weights(str(source), options or Options(), place)
     folder = find(pathlib.Path(source))
-    meta = json.loads((folder / "bundle.json").read_text())
-    if meta["format"] > FORMAT:
-        raise UserError(
-            f"{folder}: bundle format {meta['format']} is newer than this mmjax knows ({FORMAT}); upgrade it"
-        )
+    if options is not None:
+        raise UserError(f"{folder}: is a bundle; options of an import are for weights of PyTorch, leave them out")
+    meta = _read_meta(folder)
     streams = {
         name: build(section, STREAMS, f"streams.{name}", root=folder) for name, section in meta["streams"].items()
     }
@@ -247,7 +284,7 @@ def load(
     return Model(task, traverse_util.unflatten_dict(params, sep="/"), streams, config)
 
 
-def _load_foreign(source: str, place: Place, options: Options) -> Model:
+def load_weights(source: str, options: Options, place: Place = lambda name, values: jnp.asarray(values)) -> Model:
     """A checkpoint of transformers or open_clip: nothing of it is in memory twice but the tensor that is being read."""
     found = begin(source, options)
     streams = {name: build(section, STREAMS, f"streams.{name}") for name, section in found.streams.items()}
@@ -275,6 +312,31 @@ def find(path: pathlib.Path) -> pathlib.Path:
         if (folder / "bundle.json").is_file():
             return folder
     raise UserError(f"{path}: no bundle here; expected bundle.json or bundle/bundle.json (has the run finished?)")
+
+
+def of_pytorch(source: str | pathlib.Path) -> bool:
+    """Whether a model's name leads to PyTorch weights: by its scheme, or by what lies there and is no bundle."""
+    path = pathlib.Path(source)
+    if is_foreign(str(source)) or path.is_file():
+        return True
+    if any((folder / "bundle.json").is_file() for folder in (path, path / "bundle")):
+        return False
+    config = path / "config.json"  # a run has one as well, without a model type
+    return (path / "open_clip_config.json").is_file() or (config.is_file() and "model_type" in read_json(config))
+
+
+def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
+    """What `bundle.json` holds; refused where it is cut short, something else or of a newer format."""
+    file = folder / "bundle.json"
+    meta = read_json(file)
+    wanted = {"format": int, "task": Mapping, "streams": Mapping}
+    if wrong := [key for key, kind in wanted.items() if not isinstance(meta.get(key), kind)]:
+        raise UserError(f"{file}: has no {' and no '.join(wrong)}, so it is no bundle's; make the bundle again")
+    if meta["format"] > FORMAT:
+        raise UserError(
+            f"{folder}: bundle format {meta['format']} is newer than this mmjax knows ({FORMAT}); upgrade it"
+        )
+    return meta
 
 
 def _read_params(file: pathlib.Path) -> dict[str, np.ndarray]:
@@ -325,11 +387,11 @@ def sections(source: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       UserError: no bundle there.
     """
-    if is_foreign(str(source)):
+    if of_pytorch(source):
         found = begin(str(source))
         return {"task": found.task, "streams": found.streams}
     folder = find(pathlib.Path(source))
-    meta = json.loads((folder / "bundle.json").read_text())
+    meta = _read_meta(folder)
     streams = {name: dict(section) for name, section in meta["streams"].items()}
     for section in streams.values():
         if isinstance(tokenizer := section.get("tokenizer"), Mapping) and "path" in tokenizer:

@@ -76,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def call(verb: str, arguments: Sequence[str]) -> int:
-    """Imports the verb's module, parses its arguments and runs it."""
+    """Imports the verb's module, parses its arguments and runs it.
+
+    A place that cannot be read or written is the user's to mend, wherever it is met.
+    """
     name, summary = VERBS[verb]
     try:
         module = importlib.import_module(name)
@@ -89,6 +92,11 @@ def call(verb: str, arguments: Sequence[str]) -> int:
     except RunError as error:
         print(f"mmjax {verb}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"mmjax {verb}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"mmjax {verb}: interrupted", file=sys.stderr)
         return 130

@@ -44,6 +44,14 @@ def read(name: str, stream: Any, value: Any) -> Row:
         raise UserError(f"{name} {_named(value)}: {reason}") from None
 
 
+def is_one_item(values: Any) -> bool:
+    """Whether this is an item itself, not a list of items: a text, a path, a picture."""
+    if isinstance(values, np.ndarray):
+        picture = values.dtype == np.uint8 and (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3))
+        return picture or values.ndim == 0
+    return isinstance(values, (str, bytes, os.PathLike)) or not isinstance(values, Iterable)
+
+
 def embed(
     task: Any, params: Any, name: str, stream: Any, rows: Iterable[Row], batch_size: int = 64
 ) -> Float[np.ndarray, "n d"]:
@@ -110,7 +118,11 @@ def _fetch(count: int, features: jax.Array) -> np.ndarray:
 def _raw(value: Any) -> Any:
     """What a stream takes: a path as the bytes of its file, a PIL picture as upright RGB pixels, the rest as it is."""
     if isinstance(value, (str, os.PathLike)):
+        if "\0" in os.fspath(value):
+            raise BadItem("a path holds no zero byte")
         return pathlib.Path(value).read_bytes()
+    if 0 in (value.size if isinstance(value, Image.Image) else getattr(value, "shape", ())):
+        raise BadItem("it is empty, one of its sides is 0")
     return np.asarray(to_rgb(upright(value))) if isinstance(value, Image.Image) else value
 
 

@@ -5,7 +5,11 @@ import glob
 import os
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of mallopt(3)
+from mmjax.errors import UserError
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of mallopt(3)
+HEAP = 64 << 20  # bytes: glibc's HEAP_MAX_SIZE, the largest piece of a thread's arena
+COORDINATES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*")
 
 
@@ -13,8 +17,7 @@ def keep_freed_memory() -> None:
     """Tells glibc to keep large freed blocks for the next step instead of giving them back to the system.
 
     XLA on the CPU allocates its scratch space anew at every step. By default each such block is mapped, zeroed page by
-    page by the kernel and unmapped again. To be called before the first import of JAX: threads keep the arenas that
-    they started with. Does nothing beside an accelerator, or where the C library is another one.
+    page by the kernel and unmapped again. Does nothing beside an accelerator, or where the C library is another one.
     """
     accelerator = os.environ.get("JAX_PLATFORMS") != "cpu" and any(map(glob.glob, ACCELERATORS))
     if accelerator or not sys.platform.startswith("linux"):
@@ -25,8 +28,9 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    # One arena: only the main one can grow past 64 MiB without mapping.
-    mallopt(M_ARENA_MAX, 1)
+    # A thread's arena drops its empty pieces whatever the threshold, unless they are smaller than the padding. A single
+    # arena for all threads would not drop any either, but threads that compile would wait at its lock.
+    mallopt(M_TOP_PAD, HEAP)
 
 
 def start_jax(distributed: bool) -> None:
@@ -42,13 +46,22 @@ def start_jax(distributed: bool) -> None:
 
 
 def join_hosts() -> None:
-    """Connects to the other processes of the run."""
+    """Connects to the other processes of the run.
+
+    Raises:
+      UserError: nothing here says where they are.
+    """
     import jax
 
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    if address is None:
-        jax.distributed.initialize()  # TPU pods, GKE and SLURM tell JAX themselves
-    else:
-        jax.distributed.initialize(address, int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"]))
+    address, *numbers = (os.environ.get(name) for name in COORDINATES)
+    try:
+        if address is None:
+            jax.distributed.initialize()  # TPU pods, GKE and SLURM tell JAX themselves
+        else:
+            count, this = (int(number or "") for number in numbers)
+            jax.distributed.initialize(address, count, this)
+    except ValueError as error:
+        needed = ", ".join(COORDINATES)
+        raise UserError(f"--distributed: set {needed} on each host, or leave it out on one ({error})") from None

@@ -90,6 +90,20 @@ def test_a_user_error_is_one_line(verb, capsys):
     assert capsys.readouterr().err == "mmjax toy: no-such.jsonl: no such file\n"
 
 
+def test_a_place_that_cannot_be_used_is_one_line(verb, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert verb(lambda args: (tmp_path / "file" / "below").mkdir())() == 2
+    assert capsys.readouterr().err == f"mmjax toy: {tmp_path}/file/below: Not a directory\n"
+
+
+def test_trouble_without_a_place_keeps_its_traceback(verb):
+    def run(args):
+        raise OSError("something of a library's")
+
+    with pytest.raises(OSError, match="of a library"):
+        verb(run)()
+
+
 def test_an_interrupt_exits_with_130(verb):
     def run(args):
         raise KeyboardInterrupt

@@ -5,6 +5,9 @@ import pathlib
 from typing import Any
 
 import mmjax
+from mmjax.bundle import find, of_pytorch
+from mmjax.errors import UserError
+from mmjax.interop.sources import read_json
 
 USE = {
     "hf": """```python
@@ -36,11 +39,14 @@ def card(model: Any, source: str, to: str) -> str:
     front = [f"library_name: {LIBRARIES[to]}", f"pipeline_tag: {kind}", "tags:", "- mmjax"]
     parts = ["---", *front, "---", "", "# Model", "", f"Exported by mmjax {mmjax.__version__}. {_towers(task)}", ""]
     parts += ["## Use", "", USE[to], ""]
-    if scores := _scores(source):
+    if scores := _scores(model, source):
         parts += ["## Evaluation", "", "| metric | value |", "|---|---|", *_rows(scores), ""]
     if config := model.config.get("config"):
         steps, size = config.get("steps"), config.get("batch_size")
-        parts += ["## Training", "", f"{steps} steps of {size} examples. The whole config:", ""]
+        ways = f"{steps} steps of {size} examples. The whole config:"
+        if average := model.config.get("average"):
+            ways = f"The weighted mean of {len(average)} models. The first one's config:"
+        parts += ["## Training", "", ways, ""]
         parts += ["```json", json.dumps(config, indent=1, ensure_ascii=False), "```", ""]
     return "\n".join(parts)
 
@@ -52,13 +58,24 @@ def _towers(task: Any) -> str:
     return f"Towers: {', '.join(sizes)}." if sizes else ""
 
 
-def _scores(source: str) -> dict[str, float]:
-    """The scores of the run that the model comes from, where it comes from one."""
-    for folder in (pathlib.Path(source), pathlib.Path(source).parent):
-        file = folder / "evaluation.json"
-        if file.is_file():
-            return json.loads(file.read_text("utf-8"))
-    return {}
+def _scores(model: Any, source: str) -> dict[str, float]:
+    """The scores of the run that the model comes from, where it comes from one: a run keeps it as `bundle`.
+
+    What lies beside any other folder may be another model's, and an average has none of its own.
+
+    Raises:
+      UserError: the run's file of scores holds something else.
+    """
+    if of_pytorch(source) or not model.config.get("config") or "average" in model.config:
+        return {}
+    folder = find(pathlib.Path(source)).resolve()
+    file = folder.parent / "evaluation.json"
+    if folder.name != "bundle" or not file.is_file():
+        return {}
+    scores = read_json(file)
+    if odd := [name for name, value in scores.items() if not isinstance(value, (int, float))]:
+        raise UserError(f"{file}: {odd[0]} is no number, so these are no scores of a run; mend the file or delete it")
+    return scores
 
 
 def _rows(scores: dict[str, float]) -> list[str]:

@@ -1,7 +1,8 @@
 """Hands a model to PyTorch users: a folder that transformers or open_clip loads unchanged, with the same numbers.
 
-What the target cannot express is refused by the config keys that stand in the way. `--verify` runs both models on fixed
-inputs and writes nothing that differs; it needs `pip install 'mmjax[torch]'`, the export itself does not.
+What the target cannot express is refused by the config keys that stand in the way. `--verify` runs both models, their
+preprocessing and their tokenizers on fixed inputs and writes nothing that differs; it needs
+`pip install 'mmjax[torch]'`, the export itself does not.
 
 examples:
   mmjax export --model runs/clip --to hf exported --verify
@@ -10,13 +11,11 @@ examples:
 """
 
 import argparse
-import os
 import pathlib
-import shutil
 import sys
 from typing import Any
 
-from mmjax.errors import RunError, UserError
+from mmjax.errors import RunError
 
 TARGETS = ("hf", "open_clip", "safetensors")
 
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, choices=TARGETS, help="whose format")
     parser.add_argument("--verify", action="store_true", help="compare with the PyTorch model before anything is kept")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-4, metavar="X", help="largest error that --verify accepts (default: 1e-4)"
+        "--tolerance", type=float, default=1e-5, metavar="X", help="largest error that --verify accepts (default: 1e-5)"
     )
 
 
@@ -37,21 +36,15 @@ def run(args: argparse.Namespace) -> int:
     from mmjax.start import start_jax
 
     start_jax(distributed=False)
-    from mmjax.bundle import load
+    from mmjax.bundle import drafted, load
+    from mmjax.exchange.places import check_export_place
 
-    if args.folder.exists() and not (args.folder / "README.md").is_file() and any(args.folder.iterdir()):
-        raise UserError(f"{args.folder}: is there and no export; take another folder")
+    check_export_place(args.folder, args.model)
     model = load(args.model)
-    draft = args.folder.with_name(f".{args.folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with drafted(args.folder) as draft:
         write(model, args.model, args.to, draft)
         if args.verify:
             check(model, args.to, draft, args.tolerance)
-        replace(draft, args.folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     print(f"{args.folder}: written for {args.to}", file=sys.stderr)
     return 0
 
@@ -83,10 +76,10 @@ def plain(flat: dict[str, Any], folder: pathlib.Path) -> None:
 
 
 def check(model: Any, to: str, folder: pathlib.Path, tolerance: float) -> None:
-    """Runs both models; says so where it cannot.
+    """Runs both models, and both ways to prepare pictures and texts; says so where it cannot.
 
     Raises:
-      RunError: they differ by more than the tolerance.
+      RunError: they differ by more than the tolerance; it names what does.
     """
     from mmjax.exchange import verify
 
@@ -97,21 +90,13 @@ def check(model: Any, to: str, folder: pathlib.Path, tolerance: float) -> None:
         print(f"not verified: {missing} is not installed; pip install 'mmjax[torch]'", file=sys.stderr)
         return
     try:
-        error = verify.largest_error(model, to, folder)
+        errors = verify.errors(model, to, folder)
     except ImportError as broken:  # as of a torchvision that was made for another torch
         reason = str(broken).strip().splitlines()[0]
         raise RunError(f"--verify: {to} does not import here ({reason}); mend it, or leave out --verify") from None
-    if not error <= tolerance:
+    # A NaN is below nothing.
+    if wrong := [f"{name} by {error:.1e}" for name, error in errors.items() if not error <= tolerance]:
         raise RunError(
-            f"--verify: the exported model differs by {error:.1e}, more than {tolerance:.1e}; nothing was written"
+            f"--verify: the exported model differs: {', '.join(wrong)}, more than {tolerance:.1e}; nothing was written"
         )
-    print(f"verified: largest error {error:.1e} of the features' scale", file=sys.stderr)
-
-
-def replace(draft: pathlib.Path, folder: pathlib.Path) -> None:
-    """Puts the finished folder in place of an older one."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(draft, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    print(f"verified: largest error {max(errors.values()):.1e} of the features' scale", file=sys.stderr)

@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from mmjax.errors import UserError
-from mmjax.interop.exporter import Export, write_json
-from mmjax.interop.processors import differences
+from mmjax.interop.exporter import Export, notes, write_json
 from mmjax.interop.tokenizers import open_clip_text_cfg, text_differences
 
 LOCAL = "local-dir"  # any name will do: open_clip takes the tokenizer of a local folder from that folder
@@ -19,9 +18,8 @@ def save_tokenizer(model: Any, export: Export, folder: pathlib.Path) -> None:
     Raises:
       UserError: a tokenizer that has no counterpart there.
     """
-    library = export.family.library
-    notes = differences(library, export.streams["image"]) if "image" in export.streams else []
-    name = next((name for name, stream in model.streams.items() if stream.kind == "text"), None)
+    library, told = export.family.library, notes(export)
+    name = export.stream("text")
     if name is not None:
         section = export.streams[name]
         kind = section["tokenizer"] if isinstance(section["tokenizer"], str) else section["tokenizer"]["name"]
@@ -30,15 +28,15 @@ def save_tokenizer(model: Any, export: Export, folder: pathlib.Path) -> None:
                 f"config.data.streams.{name}.tokenizer is {kind!r}, which {library} does not have; "
                 "train with a tokenizer of transformers ('hf') to export"
             )
+        tower = export.task["towers"]["text"]
         model.streams[name].save_tokenizer(folder, root=folder)
-        if export.task["towers"][export.task["streams"][name]]["attend_padding"]:
-            _hide_mask(folder)
-        notes += text_differences(library, section)
+        _configure(folder, section["length"], tower["attend_padding"])
+        told += text_differences(library, section, tower["length"])
         if library == "open_clip":
             _name_tokenizer(folder, section)
         else:
             _name_ids(folder, model.streams[name].loaded().named_ids)
-    for note in notes:
+    for note in told:
         print(f"note: {note}", file=sys.stderr)
 
 
@@ -55,10 +53,14 @@ def _name_ids(folder: pathlib.Path, ids: dict[str, int]) -> None:
     write_json(folder / "config.json", config)
 
 
-def _hide_mask(folder: pathlib.Path) -> None:
-    """Keeps transformers from masking what the model reads: it would hand on the mask that the tokenizer returns."""
+def _configure(folder: pathlib.Path, length: int, reads_padding: bool) -> None:
+    """Names the length of a row, and keeps transformers from masking padding that the model reads.
+
+    It would hand the model whatever mask the tokenizer returns.
+    """
     file = folder / "tokenizer_config.json"
-    write_json(file, json.loads(file.read_text("utf-8")) | {"model_input_names": ["input_ids"]})
+    inputs = {"model_input_names": ["input_ids"]} if reads_padding else {}
+    write_json(file, json.loads(file.read_text("utf-8")) | {"model_max_length": length} | inputs)
 
 
 def _name_tokenizer(folder: pathlib.Path, section: Any) -> None:
@@ -67,6 +69,6 @@ def _name_tokenizer(folder: pathlib.Path, section: Any) -> None:
     file = folder / "open_clip_config.json"
     config = json.loads(file.read_text("utf-8"))
     text = open_clip_text_cfg(section, None if own else LOCAL)
-    text.pop("context_length")  # rows may be shorter than the model's positions; its own number is that of positions
+    text.pop("context_length")  # which there is also the number of positions; `text_differences` tells of another
     config["model_cfg"]["text_cfg"] |= text
     write_json(file, config)

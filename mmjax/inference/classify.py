@@ -89,12 +89,14 @@ def labels_of(args: argparse.Namespace) -> tuple[Sequence[str], Sequence[str]]:
 def class_features(model: Any, labels: Sequence[str], templates: Sequence[str]) -> np.ndarray:
     """Features float32 `[k, d]` of the labels."""
     from mmjax import progress
+    from mmjax.inference.finite import check_finite
     from mmjax.items import chunks
 
     parts = []
     with progress.bar("embedding labels", len(labels)) as advance:
         for chunk in chunks(labels, max(1, 8 * BATCH // len(templates))):
             parts.append(model.label_features(chunk, templates))
+            check_finite(parts[-1], [f"the label {label!r}" for label in chunk].__getitem__)
             advance(len(chunk))
     return np.concatenate(parts)
 
@@ -102,6 +104,7 @@ def class_features(model: Any, labels: Sequence[str], templates: Sequence[str]) 
 def scored(model: Any, classes: np.ndarray, files: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Each file that can be read, with its probabilities `[k]`; the others are named on stderr."""
     from mmjax import progress
+    from mmjax.inference.finite import check_finite
     from mmjax.items import chunks, embed
 
     name = model.stream_name("image")
@@ -110,6 +113,7 @@ def scored(model: Any, classes: np.ndarray, files: Sequence[str]) -> Iterator[tu
         for chunk in chunks(files, BATCH):
             rows = readable(name, stream, chunk)
             features = embed(model.task, model.params, name, stream, rows.values(), BATCH)
+            check_finite(features, list(rows).__getitem__)
             yield from zip(rows, model.probabilities(features, classes) if rows else (), strict=True)
             advance(len(chunk))
 

@@ -27,7 +27,7 @@ def on_first(make: Callable[[], Any]) -> Any:
     """What `make` returns on the first host, which alone runs it, on every host.
 
     Raises:
-      UserError: on every host, if it did on the first; or else the others would wait for ever.
+      UserError: on every host, if it or an OSError was raised on the first; or else the others would wait for ever.
     """
     result, error = None, None
     if jax.process_index() == 0:
@@ -35,6 +35,8 @@ def on_first(make: Callable[[], Any]) -> Any:
             result = make()
         except UserError as mistake:
             error = str(mistake)
+        except OSError as trouble:
+            error = f"{trouble.filename}: {trouble.strerror}" if trouble.filename else str(trouble)
     result, error = everyones([result, error])[0]
     if error is not None:
         raise UserError(error)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from mmjax import progress
 from mmjax.errors import UserError
 from mmjax.inference import shards
+from mmjax.inference.finite import check_finite
 from mmjax.inference.manifest import Manifest
 
 FILE = "index.faiss"
@@ -47,7 +49,7 @@ class Index:
         """The `top` best rows, best first; equal scores in the order of the rows."""
         scores, found = self.flat.search(unit(query[None]), min(top, self.flat.ntotal))
         order = np.lexsort((found[0], -scores[0]))
-        return [self._hit(float(scores[0][i]), int(found[0][i])) for i in order]
+        return [self._hit(float(scores[0][i]), int(found[0][i])) for i in order if found[0][i] >= 0]
 
     def vector(self, id: str) -> Float[np.ndarray, " d"]:
         """The first row of an item.
@@ -79,7 +81,7 @@ def open_index(folder: pathlib.Path, manifest: Manifest, stream: str, save: bool
 
     Raises:
       UserError: no FAISS, or no such stream.
-      RunError: a shard cannot be read.
+      RunError: a shard cannot be read, or holds features that are not finite.
     """
     faiss = import_faiss()
     if stream not in manifest.streams:
@@ -89,13 +91,13 @@ def open_index(folder: pathlib.Path, manifest: Manifest, stream: str, save: bool
     if not sum(len(part.id) for part in rows):
         raise UserError(f"{folder}: no row of stream {stream!r} is there yet; run `mmjax embed` to its end")
     saved = folder / stream / FILE
-    flat = (
-        faiss.read_index(str(saved)) if _current(saved, files) else _build(faiss, manifest.streams[stream].dim, files)
-    )
-    if save and not _current(saved, files):
-        draft = saved.with_name(saved.name + ".tmp")
-        faiss.write_index(flat, str(draft))
-        os.replace(draft, saved)
+    flat = _saved(faiss, saved, files, rows)
+    if flat is None:
+        flat = _build(faiss, manifest.streams[stream].dim, files)
+        if save:
+            draft = saved.with_name(saved.name + ".tmp")
+            faiss.write_index(flat, str(draft))
+            os.replace(draft, saved)
     return Index(stream, flat, rows)
 
 
@@ -118,9 +120,22 @@ def _build(faiss: Any, dim: int, files: Sequence[pathlib.Path]) -> Any:
     flat = faiss.IndexFlatIP(dim)
     with progress.bar("reading shards", len(files)) as advance:
         for file in files:
-            flat.add(unit(shards.read_features(file)))
+            features = shards.read_features(file)
+            check_finite(features, partial("{}, row {}".format, file), "embed again, by a model that gives numbers")
+            flat.add(unit(features))
             advance()
     return flat
+
+
+def _saved(faiss: Any, saved: pathlib.Path, files: Sequence[pathlib.Path], rows: Sequence[shards.Rows]) -> Any | None:
+    """The saved index, or None where there is none, where a shard is newer, or where it is cut short or another's."""
+    if not _current(saved, files):
+        return None
+    try:
+        flat = faiss.read_index(str(saved))
+    except RuntimeError:
+        return None
+    return flat if flat.ntotal == sum(len(part.id) for part in rows) else None
 
 
 def _current(saved: pathlib.Path, files: Sequence[pathlib.Path]) -> bool:

@@ -19,8 +19,9 @@ from mmjax.batch import Batch
 from mmjax.data.evaluation import EvalData, spans_of, texts_of
 from mmjax.data.skips import item_id
 from mmjax.errors import RunError
-from mmjax.evaluation.predict import read_rows
+from mmjax.evaluation.predict import Rows, read_rows
 from mmjax.inference import shards
+from mmjax.inference.finite import check_finite
 from mmjax.inference.hosts import everyones
 from mmjax.inference.manifest import SKIPPED, Manifest, Shard, write
 
@@ -50,7 +51,7 @@ class Job:
           The manifest with every shard.
 
         Raises:
-          RunError: too many items of a stream are bad; the shards so far stay.
+          RunError: too many items of a stream are bad, or features that are not finite; the shards so far stay.
         """
         for stream in manifest.streams:
             manifest = self._stream(manifest, stream)
@@ -77,14 +78,25 @@ class Job:
         lines = self._skipped(stream, number)
         self._account(stream, manifest.spans(stream)[number], found.index, lines)
         file = shards.name(stream, number, manifest.files)
+        features = self._cast(stream, found, manifest.dtype)
         if jax.process_index() == 0:
             rows = rows_of(self.data, stream, found.index)
-            shards.write(self.folder / file, rows, found.features.astype(manifest.dtype))
+            shards.write(self.folder / file, rows, features)
             _append(self.folder / SKIPPED, lines)
         manifest = manifest.with_shard(stream, Shard(file, len(found.index), len(lines)))
         if jax.process_index() == 0:
             write(self.folder, manifest)
         return manifest
+
+    def _cast(self, stream: str, found: Rows, dtype: str) -> np.ndarray:
+        """The features in the dtype of the shards; all hosts have them, so all of them stop where one is not finite."""
+        with np.errstate(over="ignore"):
+            features = found.features.astype(dtype)
+        wide = np.isfinite(found.features).all()
+        advice = "they are beyond float16, take --dtype float32" if wide else ""
+        owner = self.data.owner(stream)[found.index]
+        check_finite(features, lambda row: f"{stream} of {item_id(self.data.source, int(owner[row]))}", advice)
+        return features
 
     def _skipped(self, stream: str, shard: int) -> list[dict[str, Any]]:
         """The bad items of this shard that any host met, as lines of `skipped.jsonl`, in order."""

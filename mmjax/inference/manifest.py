@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -147,9 +148,10 @@ def from_dict(content: dict[str, Any], file: pathlib.Path) -> Manifest:
 
 
 def fingerprint(model: Any) -> str:
-    """SHA-256 over a model's parameters, its task and the sections of its streams: equal for equal embeddings."""
+    """SHA-256 over a model's parameters, task, streams' sections and tokenizers: equal for equal embeddings."""
     streams = {name: _without_paths(section) for name, section in model.config["streams"].items()}
-    sections = json.dumps([model.config["task"], streams], sort_keys=True, default=str)
+    tokenizers = {name: _vocabulary(stream) for name, stream in model.streams.items() if stream.kind == "text"}
+    sections = json.dumps([model.config["task"], streams, tokenizers], sort_keys=True, default=str)
     digest = hashlib.sha256(sections.encode())
     for name, leaf in sorted(traverse_util.flatten_dict(model.params, sep="/").items()):
         values = np.ascontiguousarray(jax.device_get(leaf))
@@ -164,3 +166,17 @@ def _without_paths(section: Mapping[str, Any]) -> dict[str, Any]:
         key: {k: v for k, v in value.items() if k != "path"} if isinstance(value, Mapping) else value
         for key, value in section.items()
     }
+
+
+def _vocabulary(stream: Any) -> dict[str, Any]:
+    """The files of a text stream's tokenizer by name, less what only says how it was last called or where it lay."""
+    with tempfile.TemporaryDirectory() as folder:
+        stream.loaded().save(pathlib.Path(folder))
+        files = {file.name: file.read_bytes() for file in pathlib.Path(folder).rglob("*") if file.is_file()}
+    found: dict[str, Any] = {
+        name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != "tokenizer_config.json"
+    }
+    if "tokenizer.json" in files:
+        parts = json.loads(files["tokenizer.json"])
+        found["tokenizer.json"] = {key: value for key, value in parts.items() if key not in ("truncation", "padding")}
+    return found

@@ -1,7 +1,7 @@
 """What is searched for: a text, a picture, or an item that is indexed already."""
 
 import dataclasses
-import pathlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from mmjax.data.sources.table import IMAGE_SUFFIXES
 from mmjax.errors import UserError
+from mmjax.inference.finite import check_finite
 from mmjax.inference.index import Index
 from mmjax.inference.manifest import Manifest, fingerprint
 
@@ -35,10 +36,10 @@ def parse(text: str) -> Query:
         raise UserError("the query is empty: give a text, a picture file or id:ID")
     if text.startswith("id:"):
         return Query("id", text.removeprefix("id:"))
-    path = pathlib.Path(text).expanduser()
-    if len(text) < 4096 and path.is_file():
-        return Query("image", str(path))
-    if path.suffix.lower() in IMAGE_SUFFIXES and " " not in text:
+    path = os.path.expanduser(text)
+    if os.path.isfile(path):  # of a text that can be no path it says no
+        return Query("image", path)
+    if path.lower().endswith(IMAGE_SUFFIXES) and " " not in text:
         raise UserError(f"{text}: no such file")
     return Query("text", text)
 
@@ -51,10 +52,13 @@ def features(query: Query, index: Index, model: Callable[[], Any]) -> Float[np.n
 
     Raises:
       UserError: the item is not there, the picture cannot be read, or the model embeds no such thing.
+      RunError: what the model makes of it is not finite.
     """
     if query.kind == "id":
         return index.vector(query.value)
-    return model().embed(**{query.kind: [query.value]})[0]
+    found = model().embed(**{query.kind: [query.value]})
+    check_finite(found, lambda row: repr(query.value[:200]))
+    return found[0]
 
 
 def load_for(manifest: Manifest, path: str | None) -> Any:

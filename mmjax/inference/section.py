@@ -29,8 +29,11 @@ def data_for(spec: str, options: Sequence[str]) -> dict[str, Any]:
 
 
 def absolute(name: str) -> str:
-    """A path as an absolute one, also that of `hf:FOLDER`; `hf:NAME`, `world:scenes/test` and the like as they are."""
+    """A path as an absolute one, also that of `hf:FOLDER` and `open_clip:NAME@FILE`; any other name as it is."""
     scheme, colon, place = name.partition(":")
+    if scheme == "open_clip" and "@" in place:
+        model, _, file = place.partition("@")
+        return f"{scheme}:{model}@{absolute(file)}"
     if scheme in ("hf", "open_clip") and colon and os.path.exists(os.path.expanduser(place)):
         return f"{scheme}:{absolute(place)}"
     if re.match(r"[A-Za-z_][\w.]*:", name):

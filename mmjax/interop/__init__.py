@@ -44,6 +44,22 @@ def family_of(library: str, config: Mapping[str, Any], where: str) -> Family:
     for family in FAMILIES.values():
         if family.library == library and family.accepts(config):
             return family
-    kind = config.get("model_type") or config.get("model_cfg", {}).get("vision_cfg", {}).get("timm_model_name")
     known = ", ".join(name for name, family in FAMILIES.items() if family.library == library)
-    raise UserError(f"{where}: mmjax has no family for the model type {kind!r}; known: {known}")
+    raise UserError(f"{where}: mmjax has no family for {_kind(config)}; known: {known}")
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """What a config is of: its model type, or the keys of open_clip that make it no plain CLIP."""
+    if "model_cfg" not in config:
+        return f"the model type {config.get('model_type')!r}"
+    model = config["model_cfg"]
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    layers = vision.get("layers")
+    odd = {
+        "vision_cfg.timm_model_name": vision.get("timm_model_name"),
+        "vision_cfg.layers": None if isinstance(layers, int) else layers,
+        "text_cfg.hf_model_name": text.get("hf_model_name"),
+        "multimodal_cfg": model.get("multimodal_cfg"),
+        "custom_text": model.get("custom_text"),
+    }
+    return " and ".join(f"{key} = {value!r}" for key, value in odd.items() if value)

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mmjax.config import flatten, with_defaults
+from mmjax.config import check, choose, flatten, with_defaults
 from mmjax.errors import UserError
-from mmjax.interop.family import Family, Flat
+from mmjax.interop.family import Family, Flat, Key
 from mmjax.models import ENCODERS
 from mmjax.models.encoders.sizes import resolve_size
 from mmjax.tasks import TASKS
@@ -15,6 +15,7 @@ from mmjax.tasks import TASKS
 TRAINING = ("streams", "pairs", "positives", "foils", "loss", "soft", "scale_init", "bias_init")
 TOWER_FREE = ("dropout", "drop_path", "patch_dropout", "scan", "remat", "attention", "dtype", "size", "mean", "std")
 BIAS_INIT = -10.0  # SigLIP's; a placeholder that the loaded value replaces
+BROKEN = (TypeError, ValueError, AttributeError, KeyError, ArithmeticError)  # what arithmetic on such a config raises
 
 
 class Inexpressible(UserError):
@@ -47,15 +48,27 @@ def to_sections(family: Family, config: Mapping[str, Any], names: Collection[str
     Raises:
       UserError: a value that we do not have, with its key.
     """
+    try:
+        flat = _checked(family, config, names)
+    except BROKEN as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{family.name} config: a value is not of the kind that belongs there ({reason})") from None
+    size = flat.pop("image_size", None)
+    task = _task(flat)
+    for name, tower in task["towers"].items():
+        check(*choose(tower, ENCODERS, f"task.towers.{name}"), f"task.towers.{name}")
+    return Sections(task, size)
+
+
+def _checked(family: Family, config: Mapping[str, Any], names: Collection[str]) -> Flat:
+    """Their config as our flat section, nothing in it that we have no word for."""
     theirs = flatten(family.complete(config))
     for key, wanted in family.required.items():
         if key in theirs and theirs[key] != wanted:
             raise UserError(
                 f"{family.name} config: {key} is {theirs[key]!r}; mmjax has this model with {wanted!r} alone"
             )
-    flat = _flat(family, config, names, strict=True)
-    size = flat.pop("image_size", None)
-    return Sections(_task(flat), size)
+    return _flat(family, config, names, strict=True)
 
 
 def to_config(family: Family, task: Mapping[str, Any], image_size: int | None) -> dict[str, Any]:
@@ -83,7 +96,8 @@ def to_config(family: Family, task: Mapping[str, Any], image_size: int | None) -
     wanted = _first_of_largest(wanted)
     wrong = [key for key in sorted(wanted.keys() | have.keys()) if wanted.get(key) != have.get(key)]
     if wrong:
-        text = "; ".join(f"{_place(key)} = {wanted.get(key)!r}, it has {have.get(key)!r}" for key in wrong)
+        place = lambda key: _place(key, stream_of(task, "image"))  # noqa: E731
+        text = "; ".join(f"{place(key)} = {wanted.get(key)!r}, it has {have.get(key)!r}" for key in wrong)
         raise Inexpressible(f"{family.name} ({family.library}) cannot express this model: {text}", len(wrong))
     return config
 
@@ -96,9 +110,14 @@ def _first_of_largest(flat: Flat) -> Flat:
     return {key: value for key, value in flat.items() if key != f"{tower}.eos"} | {f"{tower}.pooling": "argmax"}
 
 
-def _place(key: str) -> str:
+def stream_of(task: Mapping[str, Any], tower: str) -> str | None:
+    """The stream that a tower reads, the first of several."""
+    return next((stream for stream, name in task["streams"].items() if name == tower), None)
+
+
+def _place(key: str, pictures: str | None) -> str:
     """Where a user finds a key."""
-    return "config.data.streams.image.size" if key == "image_size" else f"config.task.{key}"
+    return f"config.data.streams.{pictures}.size" if key == "image_size" else f"config.task.{key}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +136,7 @@ def _flat(family: Family, config: Mapping[str, Any], names: Collection[str], str
     for key in family.keys:
         if key.theirs not in theirs:
             raise UserError(f"{family.name} config: {key.theirs} is missing")
-        value = theirs[key.theirs]
+        value = _single(family, key, theirs[key.theirs])
         if key.values is None:
             flat[key.ours] = value
         elif value in key.values or not strict:
@@ -126,6 +145,15 @@ def _flat(family: Family, config: Mapping[str, Any], names: Collection[str], str
             known = ", ".join(map(str, key.values))
             raise UserError(f"{family.name} config: {key.theirs} is {value!r}, which mmjax has not; known: {known}")
     return flat | family.adapt(family.complete(config), names)
+
+
+def _single(family: Family, key: Key, value: Any) -> Any:
+    """A number that is given as a pair of the same, as configs may say a square's height and width."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if len(set(value)) != 1:
+        raise UserError(f"{family.name} config: {key.theirs} is {list(value)}; mmjax takes one number, as for a square")
+    return value[0]
 
 
 def _task(flat: Flat) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A checkpoint of transformers or open_clip as our sections and parameters, with its preprocessing and tokenizer."""
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -8,12 +9,12 @@ from typing import Any
 
 from mmjax.errors import UserError
 from mmjax.interop import family_of, load, sources, tensors
-from mmjax.interop.config_map import to_sections
+from mmjax.interop.config_map import Sections, to_sections
 from mmjax.interop.family import Family, Tensor
 from mmjax.interop.processors import ImageProcessing, from_open_clip, image_section
-from mmjax.interop.sources import Origin, read_json
+from mmjax.interop.sources import Origin, hub_tokenizer_config, read_json
 from mmjax.interop.tensors import Stored
-from mmjax.interop.tokenizers import open_clip_text_section, text_section, write_clip_tokenizer
+from mmjax.interop.tokenizers import check_padding, open_clip_text_section, text_section, write_clip_tokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "merges.txt")
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -25,7 +26,8 @@ class Options:
     """What an import may do otherwise than the checkpoint says.
 
     Attributes:
-      image_size: pixels on a side; position tables are resized as the family does it. None for the preprocessing's.
+      image_size: pixels on a side; position tables are resized as the family does it. None for the preprocessing's,
+        which must then be the size that the config's position table is for, unless the family resizes it unasked.
       text_length: ids a row. None for the model's, the tokenizer's or 512, whichever is least.
       tokenizer: a folder or name to take in place of the checkpoint's own.
       drop: regexes of tensors of the checkpoint that are not wanted, such as a classifier.
@@ -44,6 +46,9 @@ class Import:
     Attributes:
       task: our task section.
       streams: our stream sections; paths of tokenizers are absolute.
+      stored: its tensors, under the names of the bare model.
+      table: the family's tensors, blocks written out.
+      rows: {position table: its rows in the checkpoint, by the checkpoint's config}.
     """
 
     origin: Origin
@@ -52,6 +57,7 @@ class Import:
     streams: Mapping[str, Any]
     stored: Mapping[str, Stored]
     table: Sequence[Tensor]
+    rows: Mapping[str, int]
     options: Options
 
     def params(self, shapes: Mapping[str, tuple[int, ...]], place: load.Place) -> dict[str, Any]:
@@ -63,7 +69,7 @@ class Import:
         Raises:
           UserError: the checkpoint does not hold exactly these.
         """
-        wanted = load.Wanted(shapes, self.table, drop=self.options.drop)
+        wanted = load.Wanted(shapes, self.table, self.rows, drop=self.options.drop)
         load.check(self.family, self.stored, wanted, self.origin.name)
         load.check_tied(self.family, self.stored, self.origin.name)
         return load.read(self.family, self.stored, wanted, place)
@@ -79,70 +85,112 @@ def begin(source: str, options: Options = Options()) -> Import:  # frozen
     family = family_of(origin.library, origin.config, source)
     stored = tensors.open_files(origin.files)
     sections = to_sections(family, origin.config, stored)
+    rows = _rows(family, sections)
     task, streams = dict(sections.task), {}
     towers = {name: dict(tower) for name, tower in task["towers"].items()}
     if "image" in towers:
-        processing = _image(origin, sections.image_size)
-        streams["image"] = _sized(processing.section, options.image_size)
+        processing = _image(origin, family, sections.image_size)
+        streams["image"] = processing.section
+        if options.image_size is None:
+            _check_size(origin, family, processing.section, sections.image_size)
+        else:
+            streams["image"] = _sized(processing.section, options.image_size, towers["image"]["patch"])
         towers["image"] |= {"mean": processing.mean, "std": processing.std}
     if "text" in towers:
         streams["caption"] = _text(origin, towers["text"], options)
     task["towers"] = towers
     table = load.expand(family, task)
-    return Import(origin, family, task, streams, load.strip_prefix(family, stored, table), table, options)
+    stored = load.strip_prefix(family, stored, table)
+    load.check_drop(stored, table, options.drop)
+    return Import(origin, family, task, streams, stored, table, rows, options)
 
 
-def _image(origin: Origin, size: int | None) -> ImageProcessing:
+def _rows(family: Family, sections: Sections) -> dict[str, int]:
+    """Rows of each table that pictures of another size resize, as the checkpoint's own config has them."""
+    if not family.resize:
+        return {}
+    size, patch = sections.image_size, sections.task["towers"]["image"]["patch"]
+    if not (isinstance(size, int) and isinstance(patch, int) and 0 < patch <= size):
+        raise UserError(f"{family.name} config: pictures of {size!r} pixels do not give patches of {patch!r}")
+    return {name: rule.extra + (size // patch) ** 2 for name, rule in family.resize.items()}
+
+
+def _image(origin: Origin, family: Family, size: int | None) -> ImageProcessing:
     if origin.library == "open_clip":
         return from_open_clip(origin.config.get("preprocess_cfg") or {}, size)
     for name in PREPROCESSORS:
         file = origin.folder / name
         if file.is_file():
             config = read_json(file)
-            return image_section(config.get("image_processor", config))
+            return image_section(config.get("image_processor", config), family.processor)
     raise UserError(f"{origin.name}: no {' or '.join(PREPROCESSORS)} in {origin.folder}; copy the model's own there")
 
 
-def _sized(section: Mapping[str, Any], size: int | None) -> dict[str, Any]:
-    """The stream at another size; a larger short side before the crop grows along."""
-    if size is None or size == section.get("size"):
-        return dict(section)
+def _check_size(origin: Origin, family: Family, section: Mapping[str, Any], own: int | None) -> None:
+    """Refuses pictures of another size than the config's where the reference would: nobody has said which is meant."""
+    size = section.get("size")
+    if size != own and not all(rule.unasked for rule in family.resize.values()):
+        raise UserError(
+            f"{origin.name}: its preprocessing makes pictures of {size} pixels, but by the image_size of its config "
+            f"the position table is for {own}: import it with --image-size {own}, or with --image-size {size} to "
+            "resize the table"
+        )
+
+
+def _sized(section: Mapping[str, Any], size: int, patch: int) -> dict[str, Any]:
+    """The stream at the size that was asked for; a larger short side before the crop grows along."""
     if "size" not in section:
-        raise UserError("image_size: this model takes pictures of any size; set the stream's max_patches instead")
+        raise UserError("--image-size: this model takes pictures of any size; set the stream's max_patches instead")
+    if size < patch:
+        raise UserError(f"--image-size {size}: smaller than one patch of {patch} pixels")
     short = section.get("resize_to")
     return {**section, "size": size, "resize_to": short and round(short * size / section["size"])}
 
 
 def _text(origin: Origin, tower: Mapping[str, Any], options: Options) -> dict[str, Any]:
     path, config = _tokenizer(origin, options)
-    limit = config.get("model_max_length") or LONGEST
-    length = options.text_length or min(tower["length"], limit, LONGEST)
+    length = _length(tower["length"], config, options.text_length)
+    unmasked = origin.library == "open_clip"  # its towers are given no mask
+    check_padding(path, config, tower["attend_padding"] or unmasked)
     if origin.library == "open_clip":
         text_cfg = {**origin.config["model_cfg"]["text_cfg"], "context_length": length}
-        return {**open_clip_text_section(text_cfg, path)}
-    return text_section(path, config, length, tower["attend_padding"])
+        return open_clip_text_section(text_cfg, path)
+    return text_section(path, length)
+
+
+def _length(positions: int, tokenizer_config: Mapping[str, Any], wanted: int | None) -> int:
+    """Ids a row."""
+    if wanted is None:
+        return min(positions, tokenizer_config.get("model_max_length") or LONGEST, LONGEST)
+    if not 1 <= wanted <= positions:
+        raise UserError(f"--text-length {wanted}: the text encoder has {positions} positions; take 1 to {positions}")
+    return wanted
 
 
 def _tokenizer(origin: Origin, options: Options) -> tuple[str, Mapping[str, Any]]:
     """Where the tokenizer lies, and its config."""
+    if options.tokenizer and not pathlib.Path(options.tokenizer).expanduser().is_dir():
+        return options.tokenizer, hub_tokenizer_config(options.tokenizer)
     place = pathlib.Path(options.tokenizer or origin.folder).expanduser()
-    if options.tokenizer and not place.is_dir():
-        return options.tokenizer, {}  # a name on the Hub
     name = origin.config["model_cfg"]["text_cfg"].get("hf_tokenizer_name") if origin.library == "open_clip" else None
-    if origin.library == "open_clip" and not name and not options.tokenizer:
-        return _clip_tokenizer(), {}  # open_clip takes its own then, whatever lies in the folder
+    own = origin.library == "open_clip" and not name and not options.tokenizer
+    if own and (clip := _clip_tokenizer()):
+        return clip, {}  # open_clip takes its own then, whatever lies in the folder
     if any((place / file).is_file() for file in TOKENIZER_FILES):
         file = place / "tokenizer_config.json"
-        return str(place.resolve()), read_json(file) if file.is_file() else {}
+        return str(place.resolve()), read_json(file) if file.is_file() and not own else {}
     if name:
-        return name, {}
+        return name, hub_tokenizer_config(name)
+    also = "; open_clip brings the one that is meant: pip install 'mmjax[torch]'" if own else ""
     raise UserError(
         f"{origin.name}: no tokenizer in {place} ({', '.join(TOKENIZER_FILES[:4])}, ...); "
-        "copy it there, or name another by --tokenizer FOLDER"
+        f"copy it there, or name another by --tokenizer FOLDER{also}"
     )
 
 
-def _clip_tokenizer() -> str:
-    """CLIP's own tokenizer, which open_clip brings along, as a folder of transformers."""
+def _clip_tokenizer() -> str | None:
+    """CLIP's own tokenizer, which open_clip brings along, as a folder of transformers; None without open_clip."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "mmjax" / "clip_tokenizer"
-    return str(cache if (cache / "tokenizer_config.json").is_file() else write_clip_tokenizer(cache))
+    if (cache / "tokenizer_config.json").is_file():
+        return str(cache)
+    return str(write_clip_tokenizer(cache)) if importlib.util.find_spec("open_clip") else None

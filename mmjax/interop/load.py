@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,21 @@ class Wanted:
     Attributes:
       shapes: {parameter: shape} of the model.
       table: the family's tensors, blocks written out.
+      rows: {position table: rows it has by the checkpoint's own config}; it is resized from them to those of `shapes`.
       new: regexes of parameters that the checkpoint need not have: they are left out of the result.
       drop: regexes of its tensors that are not wanted.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     table: Sequence[Tensor]
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     new: Sequence[str] = ()
     drop: Sequence[str] = ()
+
+    def stored(self, name: str) -> tuple[int, ...] | None:
+        """The shape that a parameter has in the checkpoint, before any resizing; None if the model has no such one."""
+        shape = self.shapes.get(name)
+        return shape if shape is None or name not in self.rows else (self.rows[name], *shape[1:])
 
 
 def expand(family: Family, task: Mapping[str, Any]) -> tuple[Tensor, ...]:
@@ -63,8 +70,8 @@ def check(family: Family, stored: Mapping[str, Stored], wanted: Wanted, source: 
     wrong = [f"missing {name}" for name, tensor in table.items() if name not in stored and not _new(tensor, wanted)]
     extra = [name for name in stored if name not in table and not _ignored(family, name, wanted.drop)]
     wrong += [f"unexpected {name}" for name in extra]
-    for name in table.keys() & stored.keys():
-        wrong += _mismatch(family, table[name], stored[name], wanted)
+    for name in (name for name in table if name in stored):
+        wrong += _mismatch(table[name], stored[name], wanted)
     if wrong:
         more = f" and {len(wrong) - SHOW} more" if len(wrong) > SHOW else ""
         hint = "; leave tensors out by --drop REGEX" if extra and len(extra) == len(wrong) else ""
@@ -82,7 +89,7 @@ def _ignored(family: Family, name: str, drop: Sequence[str]) -> bool:
     return any(re.search(pattern, name) for pattern in known)
 
 
-def _mismatch(family: Family, tensor: Tensor, stored: Stored, wanted: Wanted) -> list[str]:
+def _mismatch(tensor: Tensor, stored: Stored, wanted: Wanted) -> list[str]:
     if stored.dtype not in FLOATS:
         return [f"{tensor.theirs} is {stored.dtype}, not a float"]
     hollow = np.broadcast_to(np.zeros((), np.float32), stored.shape)
@@ -92,9 +99,7 @@ def _mismatch(family: Family, tensor: Tensor, stored: Stored, wanted: Wanted) ->
         return [f"{tensor.theirs} {list(stored.shape)}: {error}"]
     out = []
     for name, part in zip(tensor.ours, parts, strict=True):
-        shape = wanted.shapes.get(name)
-        if name in family.resize and shape and part.shape[1:] == shape[1:]:
-            continue
+        shape = wanted.stored(name)
         if shape is None:
             out.append(f"{tensor.theirs}: the model has no {name}")
         elif part.shape != shape:
@@ -102,6 +107,23 @@ def _mismatch(family: Family, tensor: Tensor, stored: Stored, wanted: Wanted) ->
                 f"{tensor.theirs} is {list(stored.shape)}, which makes {name} {list(part.shape)}, not {list(shape)}"
             )
     return out
+
+
+def check_drop(stored: Collection[str], table: Sequence[Tensor], drop: Sequence[str]) -> None:
+    """Refuses a pattern that leaves nothing out: a rule that does nothing is a typing mistake.
+
+    Raises:
+      UserError: such a pattern, or one that is no regular expression.
+    """
+    extra = sorted(set(stored) - {tensor.theirs for tensor in table})
+    for pattern in drop:
+        try:
+            wanted = re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"--drop {pattern!r} is no regular expression ({error})") from None
+        if not any(map(wanted.search, extra)):
+            others = f"there are {', '.join(extra[:4])}" if extra else "there is none"
+            raise UserError(f"--drop {pattern!r} matches no tensor beside those that the model needs; {others}")
 
 
 def check_tied(family: Family, stored: Mapping[str, Stored], source: str) -> None:

@@ -18,11 +18,13 @@ class Resize:
       extra: rows before the grid, such as the class token's, which stay as they are.
       method: the kernel.
       antialias: whether shrinking widens the kernel, as torch does when asked to.
+      unasked: whether the reference resizes it for any picture it is given, where others refuse all but one size.
     """
 
     extra: int
     method: Literal["bicubic", "bilinear"] = "bicubic"
     antialias: bool = False
+    unasked: bool = False
 
 
 def resize_table(table: Float[np.ndarray, "n d"], rows: int, rule: Resize) -> Float[np.ndarray, "m d"]:

@@ -59,13 +59,16 @@ IDLE = {
 }
 
 
-def image_section(preprocessor: Config) -> ImageProcessing:
+def image_section(preprocessor: Config, family: str | None = None) -> ImageProcessing:
     """Reads a `preprocessor_config.json`, or the `image_processor` part of a `processor_config.json`.
+
+    Args:
+      family: one of `KINDS`: whose processor reads a config that names none, as `AutoImageProcessor` chooses it.
 
     Raises:
       UserError: an image processor that is not known here, or a key whose value mmjax cannot follow exactly.
     """
-    kind = _kind(preprocessor)
+    kind = _kind(preprocessor, family)
     given = {key: value for key, value in preprocessor.items() if value is not None}
     config = DEFAULTS[kind] | given
     for key in sorted(given.keys() - DEFAULTS[kind].keys() - IDLE - {"do_center_crop", "crop_size"}):
@@ -173,9 +176,10 @@ def differences(library: Library, section: Section) -> list[str]:
     ]
 
 
-def _kind(config: Config) -> str:
+def _kind(config: Config, family: str | None) -> str:
     """The class that reads a config, without the endings of its faster or slower twins."""
-    name = config.get("image_processor_type") or config.get("feature_extractor_type") or ""
+    named = (config.get(key) for key in ("image_processor_type", "feature_extractor_type"))
+    name = next(filter(None, named), KINDS[family] if family else "")
     kind = name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
     if kind not in DEFAULTS:
         raise _refused("image_processor_type", name or None, f"mmjax knows {', '.join(DEFAULTS)}")
@@ -239,6 +243,8 @@ def _colours(config: Config, key: str) -> tuple[float, ...]:
     values = (values,) * 3 if isinstance(values, (int, float)) else tuple(map(float, values))
     if len(values) != 3:
         raise _refused(key, list(values), "mmjax reads three colours")
+    if key.endswith("std") and not all(values):
+        raise _refused(key, list(values), "pixels are divided by it, so none of it may be 0")
     return values
 
 

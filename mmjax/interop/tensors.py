@@ -24,6 +24,7 @@ DTYPES: Mapping[str, np.dtype] = {
     "BOOL": np.dtype(np.bool_),
 }
 PICKLED = (".bin", ".pt", ".pth")
+ARCHIVE = b"PK\x03\x04"  # what a zip file begins with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +93,10 @@ def _pickled(file: pathlib.Path) -> dict[str, Stored]:
         raise UserError(
             f"{file}: a file of this kind needs torch; pip install 'mmjax[torch]', or convert it to safetensors"
         ) from None
+    with file.open("rb") as stream:
+        archive = stream.read(len(ARCHIVE)) == ARCHIVE  # torch before 1.6 wrote none, and such a file cannot be mapped
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:  # torch raises many kinds, and all of them mean: this is not a file of plain tensors
         reason = str(error).strip().splitlines()[0][:120]
         raise UserError(
@@ -104,7 +107,7 @@ def _pickled(file: pathlib.Path) -> dict[str, Stored]:
     if not isinstance(state, Mapping):
         raise UserError(f"{file}: holds a {type(state).__name__}, not tensors by name")
     return {
-        name.removeprefix("module."): _torch(tensor)
+        name.removeprefix("module."): _torch(tensor.detach())
         for name, tensor in state.items()
         if isinstance(tensor, torch.Tensor)
     }

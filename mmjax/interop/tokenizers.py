@@ -19,17 +19,26 @@ CLIP_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 BPE_FILE = "bpe_simple_vocab_16e6.txt.gz"
 
 
-def text_section(path: str, tokenizer_config: Config, length: int, reads_padding: bool = False) -> dict[str, Any]:
+def text_section(path: str, length: int) -> dict[str, Any]:
     """The text stream that gives the ids of a `transformers` model's processor, padded to `length`.
 
     Args:
       path: folder or name of the tokenizer.
-      tokenizer_config: its `tokenizer_config.json`.
       length: ids a row: 77 for CLIP, 64 for SigLIP and SigLIP 2, 52 for Chinese-CLIP, up to 512 for BERT.
-      reads_padding: whether the text encoder attends to padding, as SigLIP's does.
+    """
+    return {"name": "text", "tokenizer": {"name": "hf", "path": path}, "length": length}
+
+
+def check_padding(path: str, tokenizer_config: Config, reads_padding: bool) -> None:
+    """Refuses a tokenizer that pads on the left before an encoder that would read it: a text stream pads on the right.
+
+    Args:
+      path: folder or name of the tokenizer, for the message.
+      tokenizer_config: its `tokenizer_config.json`.
+      reads_padding: whether the text encoder attends to padding: SigLIP's does, and all of open_clip, which masks none.
 
     Raises:
-      UserError: padding on the left that the encoder would read.
+      UserError: such a tokenizer.
     """
     name = str(tokenizer_config.get("tokenizer_class", "")).removesuffix("Fast")
     side = tokenizer_config.get("padding_side") or ("left" if name in LEFT else "right")
@@ -38,7 +47,6 @@ def text_section(path: str, tokenizer_config: Config, length: int, reads_padding
             f"{path}/tokenizer_config.json: padding_side is {side!r}, and this model reads its padding: mmjax pads on "
             "the right; if the model was trained so, as SigLIP 2 was, set padding_side to 'right'"
         )
-    return {"name": "text", "tokenizer": {"name": "hf", "path": path}, "length": length}
 
 
 def open_clip_text_section(text_cfg: Config, path: str) -> dict[str, Any]:
@@ -75,8 +83,12 @@ def open_clip_text_cfg(section: Section, hf_tokenizer_name: str | None) -> dict[
     return out
 
 
-def text_differences(library: Literal["hf", "open_clip"], section: Section) -> list[str]:
-    """What an export's tokenizer does otherwise than the stream, one line each, to be told to the user."""
+def text_differences(library: Literal["hf", "open_clip"], section: Section, positions: int) -> list[str]:
+    """What an export's tokenizer does otherwise than the stream, one line each, to be told to the user.
+
+    Args:
+      positions: of the text encoder; open_clip's rows are as long.
+    """
     clean, pad = (section["tokenizer"].get(key) for key in ("clean", "pad"))
     out = []
     if section.get("lowercase"):
@@ -87,6 +99,8 @@ def text_differences(library: Literal["hf", "open_clip"], section: Section) -> l
         out.append(f"pad is {pad}, but transformers pads with the tokenizer's own id, which matters if padding is read")
     if library == "open_clip" and clean is None:
         out.append("clean is None, but open_clip mends mojibake, HTML entities and blanks before it tokenizes")
+    if library == "open_clip" and section["length"] != positions:
+        out.append(f"length is {section['length']}, but open_clip cuts texts at the model's {positions} positions")
     return out
 
 

@@ -44,7 +44,7 @@ class Lora:
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.kernels:
             raise ValueError(f"rank must be at least 1 and kernels name at least one, got {self.rank}, {self.kernels}")
-        for pattern in (*self.kernels, *self.also):
+        for pattern in (*self.kernels, *self.also, self.frozen):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -57,7 +57,7 @@ class Lora:
     @property
     def frozen(self) -> str:
         """Regex of the parameters that do not train: all but the factors and what `also` chooses."""
-        return f"^(?!.*({A}|{B})$)" + "".join(f"(?!.*(?:{pattern}))" for pattern in self.also)
+        return f"^(?!.*(?:{A}|{B})$)" + "".join(f"(?!.*{_group(pattern)})" for pattern in self.also)
 
     def init(self, rng: jax.Array, batch: Batch) -> Params:
         """The other task's parameters, as it draws them, and the factors.
@@ -101,3 +101,9 @@ class Lora:
 
     def _product(self, a: Float[Array, "*depth n r"], b: Float[Array, "*depth r m"]) -> Float[Array, "*depth n m"]:
         return self.alpha / self.rank * jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _group(pattern: str) -> str:
+    """A regex as a part of another, where flags for all of it, `(?i)...`, may stand nowhere but in its own group."""
+    flags = re.match(r"\(\?([aiLmsux]+)\)", pattern)
+    return f"(?{flags[1]}:{pattern[flags.end() :]})" if flags else f"(?:{pattern})"

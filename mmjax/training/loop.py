@@ -28,7 +28,7 @@ from mmjax.training.checkpoint import Checkpoints, versions
 from mmjax.training.clock import Clock
 from mmjax.training.feed import Fed, feed
 from mmjax.training.metrics import Writer, import_board, read
-from mmjax.training.pretrained import load_starts
+from mmjax.training.pretrained import load_starts, reads_of
 from mmjax.training.profile import Profiler
 from mmjax.training.program import Program, compile_step, computing
 from mmjax.training.state import TrainState, abstract_state, create_state, initializer
@@ -68,7 +68,8 @@ class Trainer:
         init = initializer(run.task, run.experiment.optimizer, abstract_batch(run))
         with ThreadPoolExecutor(1) as thread:
             shapes = abstract_state(init, run.mesh)  # a config that makes no state is refused here, in no time
-            given = {} if self.start else load_starts(run.starts, shapes.params, run.export, run.streams)
+            reads, freeze = reads_of(run.task_section), run.experiment.optimizer.freeze
+            given = {} if self.start else load_starts(run.starts, shapes.params, run.export, run.streams, reads, freeze)
             left = self.start < run.experiment.steps
             program = thread.submit(compile_step, run, shapes, self.key) if left else None
             if self.start:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from optax import contrib
 
+from mmjax.errors import UserError
 from mmjax.tasks.base import Params
 from mmjax.training import tree
 from mmjax.training.layer_decay import layer_factors
@@ -104,6 +105,9 @@ def check(options: Optimizer, params: Params) -> None:
     """Refuses rules that choose no parameter. The clamp's default may: not every task has a scale."""
     tree.check_patterns([pattern for pattern, _ in options.groups], params, "optimizer.groups")
     tree.check_patterns(options.freeze, params, "optimizer.freeze")
+    if options.freeze and not tree.names(trained(options, params)):
+        given = ", ".join(map(repr, options.freeze))
+        raise UserError(f"optimizer.freeze: {given} freezes every parameter, so nothing would train; leave some out")
     options_default = {field.name: field.default for field in dataclasses.fields(Optimizer)}
     for key in ("decay", "clamp"):
         value = getattr(options, key)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,7 +57,12 @@ def parse_starts(value: Any) -> tuple[Start, ...]:
 
 
 def load_starts(
-    starts: Sequence[Start], wanted: Params, export: Callable[[Params], Params], streams: Mapping[str, Any]
+    starts: Sequence[Start],
+    wanted: Params,
+    export: Callable[[Params], Params],
+    streams: Mapping[str, Any],
+    reads: Mapping[str, str],
+    freeze: Sequence[str],
 ) -> Params:
     """Reads the sources and puts each parameter where it belongs, each device taking its shard, as float32.
 
@@ -65,25 +70,29 @@ def load_starts(
       wanted: shapes and shardings of the parameters that train.
       export: those parameters as a model has them; factors of a LoRA, which it merges, are not loaded.
       streams: this run's transforms.
+      reads: {stream: the tower of this run that reads it}.
+      freeze: regexes of the parameters that do not train.
 
     Returns:
       The loaded part of the tree; `new` parameters are not in it.
 
     Raises:
       UserError: a source that cannot be read; parameters that are missing, unexpected or of another shape; a regex or
-        prefix that chooses nothing.
+        prefix that chooses nothing; new parameters that would stay as they are drawn.
     """
     if not starts:
         return {}
     shapes = own(wanted, export)
     new = [pattern for start in starts for pattern in start.new]
     tree.check_patterns(new, traverse_util.unflatten_dict(shapes, sep="/"), f"{WHERE}.new")
+    check_new(new, freeze, shapes)
     parts = []
     for start in starts:
         model = bundle.load(start.source, place=placing(start, shapes))
         parts.append(part(start, model.params, shapes))
-        if any("embedding" in name and not tree.matches(new, name) for name in parts[-1]):  # a table of ids
-            warn_of_tokenizers(start.source, model.streams, streams)
+        warn_of_tokenizers(
+            start, model, {n: x for n, x in parts[-1].items() if not tree.matches(new, n)}, streams, reads
+        )
     values = merged(parts)
     values = {name: value for name, value in values.items() if not tree.matches(new, name)}
     check(values, {name: x.shape for name, x in shapes.items() if not tree.matches(new, name)}, starts)
@@ -129,20 +138,57 @@ def moved(start: Start, name: str) -> str:
     return _folder(into) + name.removeprefix(_folder(start.take))
 
 
-def warn_of_tokenizers(source: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Says which streams read texts otherwise than the source did; a new text tower may, so it is no error."""
-    for name in other_tokenizers(theirs, ours):
+def check_new(new: Sequence[str], freeze: Sequence[str], names: Iterable[str]) -> None:
+    """Refuses parameters that are neither loaded nor trained: they would stay as they were drawn."""
+    if stuck := [name for name in names if tree.matches(new, name) and tree.matches(freeze, name)]:
+        raise UserError(
+            f"{WHERE}.new: {_some(stuck)} would be drawn at random and stay so, for they are frozen; "
+            "take them out of config.optimizer.freeze, or with a LoRA name them in config.lora.also"
+        )
+
+
+def warn_of_tokenizers(
+    start: Start, model: bundle.Model, taken: Iterable[str], streams: Mapping[str, Any], reads: Mapping[str, str]
+) -> None:
+    """Says which streams read texts otherwise than the source did, of the towers whose table of ids is taken.
+
+    A new text tower may read otherwise, so it is no error.
+    """
+    theirs = reads_of(model.config["task"])
+    fed = {moved(start, f"towers_{tower}/"): tower for tower in theirs.values()}
+    tables = [name for name in taken if "embedding" in name]
+    into = {place: tower for place, tower in fed.items() if any(name.startswith(place) for name in tables)}
+    ours = {stream: into[f"towers_{tower}/"] for stream, tower in reads.items() if f"towers_{tower}/" in into}
+    for name in other_tokenizers(streams, ours, model.streams, theirs):
         text = "config.data.streams.%s: not the tokenizer that %s has; mmjax.sections(%r) gives it"
-        log.warning(text, name, source, source)
+        log.warning(text, name, start.source, start.source)
 
 
-def other_tokenizers(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Streams of one name that two models read by different tokenizers: no shape tells, but ids mean other words."""
+def reads_of(task: Mapping[str, Any]) -> Mapping[str, str]:
+    """{stream: the tower that reads it} of a task's section; nothing of a task without towers."""
+    return task["streams"] if isinstance(task.get("streams"), Mapping) else {}
 
-    def ids(stream: Any) -> list[int] | None:
-        return stream.loaded().encode(PROBE, 64)[0].tolist() if stream.kind == "text" else None
 
-    return sorted(name for name in theirs.keys() & ours.keys() if ids(theirs[name]) != ids(ours[name]))
+def other_tokenizers(
+    streams: Mapping[str, Any], reads: Mapping[str, str], other: Mapping[str, Any], other_reads: Mapping[str, str]
+) -> list[str]:
+    """Streams that a tower reads by a tokenizer of none of the other model's streams for that tower.
+
+    No shape tells, but ids mean other words.
+
+    Args:
+      streams, other: transforms of two models.
+      reads, other_reads: {stream: tower}, by the same names of towers.
+    """
+    known: dict[str, list[list[int]]] = {}
+    for name, tower in other_reads.items():
+        known.setdefault(tower, []).append(_ids(other[name]))
+    return sorted(n for n, tower in reads.items() if tower in known and _ids(streams[n]) not in known[tower])
+
+
+def _ids(stream: Any) -> list[int]:
+    """What a stream's tokenizer makes of a text; nothing, where it reads no texts."""
+    return stream.loaded().encode(PROBE, 64)[0].tolist() if stream.kind == "text" else []
 
 
 def merged(parts: Sequence[Flat]) -> Flat:

@@ -73,7 +73,7 @@ def test_a_library_that_does_not_import_is_one_line(bundle, tmp_path, capsys, mo
     def broken(*args):
         raise ImportError("operator torchvision::nms does not exist\nand more")
 
-    monkeypatch.setattr(verify, "largest_error", broken)
+    monkeypatch.setattr(verify, "errors", broken)
     assert main(["export", str(tmp_path / "out"), "--model", str(bundle()), "--to", "hf", "--verify"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.endswith("(operator torchvision::nms does not exist); mend it, or leave out --verify")
@@ -96,22 +96,16 @@ def test_a_tokenizer_of_our_own_is_refused(bundle, tmp_path, capsys):
     assert "config.data.streams.caption.tokenizer is 'bytes'" in capsys.readouterr().err
 
 
-def test_a_folder_of_something_else_is_not_touched(bundle, tmp_path, capsys):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert main(["export", str(tmp_path / "mine"), "--model", str(bundle()), "--to", "hf"]) == 2
-    assert "is there and no export" in capsys.readouterr().err
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
-
-
 def test_what_differs_is_not_written(bundle, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(verify, "largest_error", lambda *args: 0.5)
     arguments = ["export", str(tmp_path / "out"), "--model", str(bundle()), "--to", "hf", "--verify"]
-    assert main(arguments) == 1
-    assert "differs by 5.0e-01" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
-    monkeypatch.setattr(verify, "largest_error", lambda *args: float("nan"))
-    assert main(arguments) == 1
+    for wrong in (0.5, float("nan"), float("inf"), 1.1e-5):
+        monkeypatch.setattr(verify, "errors", lambda *args, wrong=wrong: {"image": 1e-7, "ids": wrong, "logits": 1e-7})
+        assert main(arguments) == 1
+        assert f"the exported model differs: ids by {wrong:.1e}, more than 1.0e-05" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+    monkeypatch.setattr(verify, "errors", lambda *args: {"image": 1e-7, "caption": 9e-6})
+    assert main(arguments) == 0
+    assert "verified: largest error 9.0e-06" in capsys.readouterr().err
 
 
 def test_without_torch_it_says_that_it_did_not_verify(bundle, tmp_path, capsys, monkeypatch):
@@ -130,11 +124,60 @@ def test_plain_tensors(bundle, tmp_path):
     np.testing.assert_array_equal(tensors["project_image.kernel"], kernel)
 
 
-def test_the_card_tells_scores_and_use(bundle, tmp_path):
-    (tmp_path / "evaluation.json").write_text('{"retrieval/text_to_image/R@1": 0.5, "skipped": 0}')
-    folder = bundle()
-    assert main(["export", str(tmp_path / "out"), "--model", str(folder), "--to", "hf"]) == 0
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "pipeline_tag: zero-shot-image-classification" in card
-    assert "| retrieval/text_to_image/R@1 | 0.5000 |" in card
-    assert "AutoModel.from_pretrained" in card
+SCORES = '{"retrieval/text_to_image/R@1": 0.5, "skipped": 0}'
+
+
+@pytest.fixture
+def card(tmp_path):
+    """The model card of what is exported of a source."""
+
+    def make(source):
+        assert main(["export", str(tmp_path / "out"), "--model", str(source), "--to", "hf"]) == 0
+        return (tmp_path / "out" / "README.md").read_text()
+
+    return make
+
+
+@pytest.fixture
+def run(bundle, tmp_path):
+    """A run folder as `mmjax train` leaves it."""
+    model = mmjax.load(bundle())
+    config = {**model.config, "config": {"steps": 9, "batch_size": 4}}
+    save(tmp_path / "run" / "bundle", Model(model.task, model.params, model.streams, config))
+    (tmp_path / "run" / "evaluation.json").write_text(SCORES)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("place", [".", "bundle"])
+def test_the_card_tells_scores_and_use(place, run, card):
+    text = card(run / place)
+    assert "pipeline_tag: zero-shot-image-classification" in text
+    assert "| retrieval/text_to_image/R@1 | 0.5000 |" in text
+    assert "9 steps of 4 examples" in text
+    assert "AutoModel.from_pretrained" in text
+
+
+def test_the_card_tells_no_scores_of_another_model(run, bundle, card, tmp_path):
+    (tmp_path / "evaluation.json").write_text(SCORES)
+    assert "R@1" not in card(bundle()), "it only lies beside"
+    assert main(["average", "--models", f"{run},{run}", str(tmp_path / "wise")]) == 0
+    assert "R@1" not in card(tmp_path / "wise")
+    for file in ("bundle.json", "params.safetensors"):
+        (tmp_path / "wise" / file).replace(run / "bundle" / file)
+    text = card(run)
+    assert "R@1" not in text and "The weighted mean of 2 models" in text, "an average, wherever it lies"
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ("null", "evaluation.json: holds no JSON object"),
+        ("[", "evaluation.json: not JSON"),
+        ('{"R@1": null}', "evaluation.json: R@1 is no number"),
+    ],
+)
+def test_scores_that_are_none_are_one_line(scores, message, run, tmp_path, capsys):
+    (run / "evaluation.json").write_text(scores)
+    assert main(["export", str(tmp_path / "out"), "--model", str(run), "--to", "hf"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()

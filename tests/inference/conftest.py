@@ -14,6 +14,7 @@ SECTIONS = {
     "image": {"name": "image", "size": 32, "crop_scale": None},
     "caption": {"name": "text", "tokenizer": "bytes", "length": 64},
 }
+PROJECTIONS = ("project_image", "project_text")
 TOWER = {"width": 16, "depth": 1, "heads": 2}
 
 
@@ -34,6 +35,12 @@ def make_model(seed=0, **options):
     task = build(section, TASKS, "task")
     params = task.init(jax.random.key(seed), bundle.blank_batch(streams, 1))
     return bundle.Model(task, params, streams, {"task": section, "streams": SECTIONS, "config": {}})
+
+
+def broken(model):
+    """The model with a parameter in each tower that is no number, as after a training that diverged."""
+    lost = {name: {"kernel": np.full_like(model.params[name]["kernel"], np.nan)} for name in PROJECTIONS}
+    return bundle.Model(model.task, {**model.params, **lost}, model.streams, model.config)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from mmjax import bundle
 from mmjax.cli import main
 from mmjax.inference.files import pictures
+from tests.inference.conftest import broken
 
 
 def classify(capsys, model, *arguments):
@@ -67,6 +69,17 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_scored(clip, pho
         "*.tiff': No such file",
     )
     assert all(text in line for text, line in zip(told, errors, strict=True))
+
+
+def test_a_model_of_no_numbers_classifies_nothing(model, photos, tmp_path, capsys, monkeypatch):
+    path = str(bundle.save(tmp_path / "broken", broken(model)))
+    assert main(["classify", "--model", path, "--labels", "a,b", str(photos)]) == 1
+    error = capsys.readouterr().err
+    assert "the label 'a': its features are not finite, as in 2 of 2 rows" in error and error.count("\n") == 1
+    monkeypatch.setattr("mmjax.inference.classify.class_features", lambda *_: np.eye(2, 16, dtype=np.float32))
+    assert main(["classify", "--model", path, "--labels", "a,b", str(photos)]) == 1
+    error = capsys.readouterr().err
+    assert "a.jpg: its features are not finite, as in 5 of 5 rows" in error and error.count("\n") == 1
 
 
 def test_nothing_that_can_be_read(clip, tmp_path, capsys):

@@ -14,13 +14,20 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
 
 import mmjax
 from mmjax.cli import main
+from mmjax.config import build
+from mmjax.data.streams import STREAMS
 from mmjax.inference import job
 from mmjax.inference.manifest import fingerprint, read
 from mmjax.inference.section import absolute
 from mmjax.inference.shards import read_features, read_rows
+from tests.inference.conftest import SECTIONS, broken
 
 ROOT = pathlib.Path(__file__).parents[2]
 TOY = "tests.data.toys:Toy"
@@ -214,6 +221,30 @@ def test_another_model_is_refused_and_a_changed_one(clip, siglip, model, tmp_pat
     assert "own as it was; choose another --out" in capsys.readouterr().err
 
 
+def test_another_vocabulary_is_another_model(model, tmp_path):
+    """Not its path, and not how its tokenizer was last called: what it makes of a text."""
+
+    def told(words, path, length=8):
+        write_words(path, words)
+        sections = {
+            **SECTIONS,
+            "caption": {"name": "text", "tokenizer": {"name": "hf", "path": str(path)}, "length": 8},
+        }
+        streams = {**model.streams, "caption": build(sections["caption"], STREAMS, "caption")}
+        streams["caption"].loaded().encode(words[0], length)
+        return fingerprint(dataclasses.replace(model, streams=streams, config={**model.config, "streams": sections}))
+
+    assert told(["red", "blue"], tmp_path / "a") == told(["red", "blue"], tmp_path / "b", length=5)
+    assert told(["red", "blue"], tmp_path / "a") != told(["blue", "red"], tmp_path / "c")
+
+
+def write_words(folder, words):
+    """A tokenizer of transformers that knows these words."""
+    backend = Tokenizer(WordLevel({word: i for i, word in enumerate([*words, "<unk>"])}, unk_token="<unk>"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<unk>").save_pretrained(folder)
+
+
 def test_a_model_that_has_moved_is_the_same_one(clip, model, tmp_path):
     def told(path, **more):
         streams = {"caption": {"name": "text", "tokenizer": {"name": "bpe", "path": path}, **more}}
@@ -229,9 +260,12 @@ def test_paths_are_kept_from_the_root_and_names_as_they_are(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     kept = ("hf:openai/clip", "open_clip:ViT-B-32", "world:scenes/test", "my_lab.sources:Thing", "/x/*.tar")
     assert [absolute(name) for name in kept] == list(kept)
-    assert [absolute(name) for name in ("folder", "hf:folder", "shards-{0..9}.tar")] == [
+    relative = ("folder", "hf:folder", "open_clip:ViT-B-32@weights.pt", "open_clip:ViT@/x/y.pt", "shards-{0..9}.tar")
+    assert [absolute(name) for name in relative] == [
         f"{tmp_path}/folder",
         f"hf:{tmp_path}/folder",
+        f"open_clip:ViT-B-32@{tmp_path}/weights.pt",
+        "open_clip:ViT@/x/y.pt",
         f"{tmp_path}/shards-{{0..9}}.tar",
     ]
 
@@ -263,6 +297,33 @@ def test_wrong_flags_are_one_line(clip, tmp_path, capsys, options, message):
     assert embed(clip, tmp_path / "out", *options) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_features_that_are_no_numbers_are_not_written(model, tmp_path, capsys):
+    path = str(mmjax.save(tmp_path / "broken", broken(model)))
+    assert embed(path, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "image of item-0: its features are not finite, as in 10 of 10 rows" in error and error.count("\n") == 1
+    assert read(tmp_path / "out").rows("image") == 0
+
+
+def test_what_float16_cannot_hold_is_not_written(clip, tmp_path, capsys, monkeypatch):
+    def large(*args):
+        found = read_features_of(*args)
+        return dataclasses.replace(found, features=found.features * 1e6)
+
+    read_features_of = job.read_rows
+    monkeypatch.setattr(job, "read_rows", large)
+    assert embed(clip, tmp_path / "out", "--dtype", "float16") == 1
+    error = capsys.readouterr().err
+    assert "take --dtype float32" in error and error.count("\n") == 1
+    assert embed(clip, tmp_path / "wide") == 0
+
+
+def test_a_folder_below_a_file_is_one_line(clip, photos, capsys):
+    assert embed(clip, photos / "a.jpg" / "below") == 2
+    error = capsys.readouterr().err
+    assert "a.jpg/below: Not a directory" in error and error.count("\n") == 1
 
 
 def test_a_folder_of_other_things_is_left_alone(clip, photos, tmp_path, capsys):

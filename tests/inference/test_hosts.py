@@ -55,3 +55,16 @@ def test_two_hosts_write_what_one_writes(clip, tmp_path):
     assert [line["index"] for line in lines if line["stream"] == "image"] == [1, 3, 4]
     codes, errors = two_hosts(*options, "--out", str(tmp_path / "two"), "--dtype", "float16")
     assert codes == [2, 2] and all("holds embeddings with --dtype float32" in error for error in errors)
+    (tmp_path / "file").touch()
+    codes, errors = two_hosts(*options, "--out", str(tmp_path / "file" / "below"))
+    assert codes == [2, 2] and all("file/below: Not a directory" in error for error in errors)
+
+
+@pytest.mark.parametrize("variables", [{}, {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "two"}])
+def test_distributed_where_nothing_says_who_the_others_are(tmp_path, variables):
+    command = [sys.executable, "-m", "mmjax.cli", "embed", "--distributed", "--model", "x", "--data", "y", "--out", "z"]
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | variables
+    done = subprocess.run(command, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    needed = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID"
+    assert done.stderr.startswith(f"mmjax embed: --distributed: set {needed}")

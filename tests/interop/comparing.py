@@ -42,7 +42,10 @@ class Inputs:
 
 
 def make_inputs(peer: Peer, seed: int = 0, rows: int = 4) -> Inputs:
-    """A full row of text, a short one and one that goes on behind an end, padded with the end's id as CLIP does."""
+    """A full row of text, a short one and one that goes on behind an end, padded with the end's id as CLIP does.
+
+    Of added tokens one stands before the end of the full row, and one behind the first end of the row with two.
+    """
     rng, reads = np.random.default_rng(seed), peer.reads
     ids = rng.integers(3, reads.eos - 19, (rows, reads.length))
     ids[:, 0] = reads.eos - 1
@@ -50,6 +53,8 @@ def make_inputs(peer: Peer, seed: int = 0, rows: int = 4) -> Inputs:
     mask = np.arange(reads.length) < lengths[:, None]
     ids[np.arange(rows), lengths - 1] = reads.eos
     ids[2:3, 4] = reads.eos  # an end within a text: the first counts for CLIP, and is not the last token
+    if reads.added:
+        ids[[0, 2], [3, 6]] = reads.eos + reads.added
     ids = np.where(mask, ids, reads.eos)
     if peer.kind == "siglip2":
         return _patches(rng, reads, ids, mask)

@@ -41,7 +41,8 @@ class Reads:
     Attributes:
       side, patch: pixels on a side of pictures and of patches.
       grids: rows and columns of patches, where pictures have no one size; they lie in lists of `most`.
-      length, eos: ids a row, and the one that ends a text; all others but the padding are below it.
+      length, eos: ids a row, and the one that ends a text; all others but the added ones are below it.
+      added: ids above the one that ends a text, as of tokens that were added to a vocabulary.
       table: pixels on a side that the checkpoint's position table is for, where pictures have another size.
     """
 
@@ -51,6 +52,7 @@ class Reads:
     most: int = 12
     length: int = LENGTH
     eos: int = EOS
+    added: int = 0
     table: int | None = None
 
 
@@ -81,9 +83,10 @@ def _clip(**text):
     return transformers.CLIPModel(config)
 
 
-def _siglip():
+def _siglip(**vision):
     text = {**TEXT, "max_position_embeddings": 64}  # the pipeline of transformers pads to 64, whatever the model says
-    return transformers.SiglipModel(transformers.SiglipConfig(vision_config=VISION, text_config=text))
+    config = transformers.SiglipConfig(vision_config={**VISION, **vision}, text_config=text)
+    return transformers.SiglipModel(config)
 
 
 def _naflex():
@@ -151,7 +154,11 @@ OPEN = dict(image="visual.transformer.resblocks", text="transformer.resblocks", 
 PEERS = {
     "clip": Peer(_clip, **HF_DUAL),
     "clip legacy": Peer(lambda: _clip(eos_token_id=2), **HF_DUAL),
+    "clip added tokens": Peer(lambda: _clip(eos_token_id=99), **HF_DUAL, reads=Reads(eos=99, added=20)),
     "siglip": Peer(_siglip, **HF_DUAL, kind="siglip"),
+    "siglip margin": Peer(
+        lambda: _siglip(image_size=30, patch_size=14), **HF_DUAL, kind="siglip", reads=Reads(side=30, patch=14)
+    ),
     "siglip2_naflex": Peer(_naflex, **HF_DUAL, kind="siglip2"),
     "chinese_clip": Peer(
         _chinese_clip, image="vision_model.encoder.layers", text="text_model.encoder.layer", kind="chinese_clip"
@@ -215,18 +222,19 @@ def write(peer: Peer, model: Any, folder: pathlib.Path, state: Mapping[str, Any]
             config = preprocessor_config(peer.kind, section, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
             (folder / "preprocessor_config.json").write_text(json.dumps(config))
     if peer.text:
-        write_tokenizer(folder)
+        write_tokenizer(folder, peer.reads.eos)
     return ("open_clip:" if peer.config is not None else "hf:") + str(folder)
 
 
-def write_tokenizer(folder: pathlib.Path, words: int = 100) -> None:
+def write_tokenizer(folder: pathlib.Path, eos: int) -> None:
     """A tokenizer of few words whose ids fit the small tables."""
     import tokenizers
 
-    vocabulary = {f"w{i}": i for i in range(words)} | {"<unk>": words, "<bos>": 118, "<eos>": EOS}
+    words, bos = min(100, eos - 19), eos - 1
+    vocabulary = {f"w{i}": i for i in range(words)} | {"<unk>": words, "<bos>": bos, "<eos>": eos}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    frame = [("<bos>", 118), ("<eos>", EOS)]
+    frame = [("<bos>", bos), ("<eos>", eos)]
     backend.post_processor = tokenizers.processors.TemplateProcessing("<bos> $A <eos>", special_tokens=frame)
     special = dict(bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", pad_token="<eos>", padding_side="right")
     transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)

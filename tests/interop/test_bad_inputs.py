@@ -87,28 +87,40 @@ class Bomb:
         return pathlib.Path.touch, (pathlib.Path(self.marker),)
 
 
+def save_as_before_1_6(value, file):
+    """What torch wrote before it wrote zip archives; many files on the Hub are of that time."""
+    torch.save(value, file, _use_new_zipfile_serialization=False)
+
+
+def save_as_pickle(value, file):
+    file.write_bytes(pickle.dumps(value))
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt"])
-@pytest.mark.parametrize("by_torch", [True, False])
-def test_code_in_a_pickle_is_not_run(clip, tmp_path, name, by_torch):
+@pytest.mark.parametrize("save", [torch.save, save_as_before_1_6, save_as_pickle])
+def test_code_in_a_pickle_is_not_run(clip, tmp_path, name, save):
     marker, folder = tmp_path / "it ran", pathlib.Path(clip)
     (folder / "model.safetensors").unlink()
-    if by_torch:
-        torch.save({"logit_scale": Bomb(marker)}, folder / name)
-    else:
-        (folder / name).write_bytes(pickle.dumps({"logit_scale": Bomb(marker)}))
-    source = f"hf:{clip}" if name == "pytorch_model.bin" else f"open_clip:{folder / name}"
-    refused(source, name, "nothing else is run")
+    save({"logit_scale": Bomb(marker)}, folder / name)
+    refused(f"hf:{clip if name == 'pytorch_model.bin' else folder / name}", name, "nothing else is run")
     assert not marker.exists()
-    with (folder / name).open("rb") as file:  # the bomb works, were it to be unpickled
-        if not by_torch:
-            pickle.load(file)
-            assert marker.exists()
+    if save is save_as_pickle:
+        pickle.loads((folder / name).read_bytes())
+    else:
+        torch.load(folder / name, weights_only=False)
+    assert marker.exists(), "the bomb works, were it to be unpickled"
 
 
-def test_a_torch_file_gives_the_same_parameters(clip, tmp_path):
+def parameters(tensors):
+    return {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("save", [torch.save, save_as_before_1_6])
+@pytest.mark.parametrize("kind", [dict, parameters])
+def test_a_torch_file_gives_the_same_parameters(clip, save, kind):
     want = flat(mmjax.load(f"hf:{clip}"))
     folder = pathlib.Path(clip)
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    save(kind(load_file(folder / "model.safetensors")), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     same(want, flat(mmjax.load(f"hf:{clip}")))
 
@@ -193,6 +205,25 @@ def test_a_classifier_is_dropped_by_name(tmp_path):
     np.testing.assert_array_equal(flat(model)["towers_image/class_token"], kernel)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", "--drop '(' is no regular expression"),
+        ("^clasifier", "--drop '^clasifier' matches no tensor beside those that the model needs; there are classifier"),
+        ("cls_token", "--drop 'cls_token' matches no tensor beside those that the model needs"),
+    ],
+)
+def test_a_pattern_that_drops_nothing(tmp_path, pattern, message):
+    vit = transformers.ViTForImageClassification(transformers.ViTConfig(**PEERS["vit"].make().config.to_dict()))
+    source = write(PEERS["vit"], vit, tmp_path)
+    refused(source, message, options=Options(drop=("^classifier", pattern)))
+
+
+def test_a_pattern_where_nothing_can_be_dropped(clip):
+    refused(f"hf:{clip}", "--drop '(' is no regular expression", options=Options(drop=("(",)))
+    refused(f"hf:{clip}", "the model needs; there is none", options=Options(drop=("logit_scale",)))
+
+
 def test_a_tied_head(tmp_path):
     peer = PEERS["gpt2"]
     model = random_model(peer)
@@ -218,11 +249,91 @@ def test_a_value_that_mmjax_does_not_have(clip):
     refused(f"hf:{clip}", "text_config.hidden_act is 'mish'", "known: quick_gelu, gelu")
 
 
-def test_another_size_resizes_the_positions(clip):
-    small, large = mmjax.load(f"hf:{clip}"), mmjax.load(f"hf:{clip}", options=Options(image_size=48))
+@pytest.mark.parametrize(
+    ("part", "key", "value", "words"),
+    [
+        ("vision_config", "hidden_size", "32", ("hidden_size", "expected int, got str")),
+        ("vision_config", None, [1], ("vision_config", "with value [1]")),
+        ("vision_config", "image_size", [32, 48], ("vision_config.image_size is [32, 48]", "one number")),
+        ("vision_config", "image_size", 4, ("pictures of 4 pixels do not give patches of 8",)),
+    ],
+)
+def test_a_config_of_wrong_values(clip, part, key, value, words):
+    config = json.loads((pathlib.Path(clip) / "config.json").read_text())
+    edit(f"{clip}/config.json", **{part: value if key is None else config[part] | {key: value}})
+    refused(f"hf:{clip}", *words)
+
+
+def test_a_square_as_a_pair(clip):
+    config = json.loads((pathlib.Path(clip) / "config.json").read_text())
+    want = flat(mmjax.load(f"hf:{clip}"))
+    edit(f"{clip}/config.json", vision_config=config["vision_config"] | {"image_size": [32, 32]})
+    same(want, flat(mmjax.load(f"hf:{clip}")))
+
+
+@pytest.mark.parametrize("length", [0, 99])
+def test_more_ids_than_positions(clip, length):
+    refused(f"hf:{clip}", f"--text-length {length}", "16 positions", options=Options(text_length=length))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (10, "position_embedding.weight is [10, 32], which makes towers_image/position_table [10, 32], not [17, 32]"),
+        (15, "position_embedding.weight is [15, 32]"),
+    ],
+)
+def test_a_position_table_of_another_grid(clip, rows, says):
+    """Of 3 x 3 patches, which could be resized and must not be, or of no grid at all."""
+    name = "vision_model.embeddings.position_embedding.weight"
+    change(clip, lambda tensors: tensors.update({name: tensors[name][:rows].clone()}))
+    refused(f"hf:{clip}", says)
+    refused(f"hf:{clip}", says, options=Options(image_size=48))
+
+
+def test_a_config_that_says_another_size_than_the_table_has(clip):
+    config = json.loads((pathlib.Path(clip) / "config.json").read_text())
+    edit(f"{clip}/config.json", vision_config=config["vision_config"] | {"image_size": 64})
+    refused(f"hf:{clip}", "position_table [17, 32], not [65, 32]", options=Options(image_size=32))
+
+
+def test_a_number_of_patches_that_is_not_the_table_s(tmp_path):
+    source = write(PEERS["siglip2_naflex"], random_model(PEERS["siglip2_naflex"]), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    edit(tmp_path / "config.json", vision_config=config["vision_config"] | {"num_patches": 25})
+    refused(source, "position_table [16, 32], not [25, 32]")
+
+
+def test_preprocessing_of_another_size_than_the_config_s(clip):
+    edit(f"{clip}/preprocessor_config.json", size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
+    refused(f"hf:{clip}", "pictures of 48 pixels", "image_size", "--image-size 32", "--image-size 48")
+    for size, rows in ((32, 17), (48, 37)):
+        model = mmjax.load(f"hf:{clip}", options=Options(image_size=size))
+        assert model.streams["image"].size == size
+        assert flat(model)["towers_image/position_table"].shape == (rows, 32)
+
+
+def test_dinov2_resizes_its_table_unasked_as_there(tmp_path):
+    source = write(PEERS["dinov2"], random_model(PEERS["dinov2"]), tmp_path)
+    edit(tmp_path / "preprocessor_config.json", size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
+    assert flat(mmjax.load(source))["towers_image/position_table"].shape == (37, 32)
+
+
+def test_a_size_below_one_patch(clip):
+    refused(f"hf:{clip}", "--image-size 7: smaller than one patch of 8", options=Options(image_size=7))
+
+
+def test_a_deviation_of_zero(clip):
+    edit(f"{clip}/preprocessor_config.json", image_std=[0.2, 0, 0.4])
+    refused(f"hf:{clip}", "image_std is [0.2, 0.0, 0.4]", "divided by it")
+
+
+@pytest.mark.parametrize("size", [48, 50])  # 50 pixels are six patches and a margin, which a convolution leaves out
+def test_another_size_resizes_the_positions(clip, size):
+    small, large = mmjax.load(f"hf:{clip}"), mmjax.load(f"hf:{clip}", options=Options(image_size=size))
     assert flat(small)["towers_image/position_table"].shape == (17, 32)
     assert flat(large)["towers_image/position_table"].shape == (37, 32)
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     other = transformers.CLIPModel.from_pretrained(clip)
     values = (pixels / np.float32(255) - np.float32((0.4, 0.5, 0.6))) / np.float32((0.2, 0.3, 0.4))
     with torch.inference_mode():

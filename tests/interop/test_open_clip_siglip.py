@@ -10,21 +10,20 @@ import pytest
 
 import mmjax
 from mmjax.cli import main
+from mmjax.interop import exporter
+from mmjax.interop.config_map import Inexpressible
 from mmjax.interop.families import open_clip_siglip
+from mmjax.interop.importer import Options
 from mmjax.interop.tensors import open_files
 from tests.interop.comparing import errors, make_inputs, ours, theirs
-from tests.interop.peers import LENGTH, PATCH, PEERS, SIDE, VOCABULARY, Peer, random_model, write
+from tests.interop.peers import LENGTH, PATCH, PEERS, SIDE, VOCABULARY, Peer, Reads, random_model, write
 from tests.interop.test_parity import TOLERANCE, record
 from tests.interop.torch_peers import import_open_clip
 
-NAME = "vit_tinytest_patch8_siglip_32"
 CONFIG = {
     "embed_dim": 32,
     "init_logit_bias": -10,
     "custom_text": True,
-    "vision_cfg": dict(
-        image_size=SIDE, timm_model_name=NAME, timm_model_pretrained=False, timm_pool="map", timm_proj="none"
-    ),
     "text_cfg": dict(
         context_length=LENGTH,
         vocab_size=VOCABULARY,
@@ -41,19 +40,37 @@ CONFIG = {
 }
 
 
-def _model():
-    return import_open_clip().CustomTextCLIP(**{key: value for key, value in CONFIG.items() if key != "custom_text"})
+def _peer(patch: int, side: int) -> Peer:
+    name = f"vit_tinytest_patch{patch}_siglip_{side}"
+    vision = dict(image_size=side, timm_model_name=name, timm_model_pretrained=False, timm_pool="map", timm_proj="none")
+
+    def make():
+        config = {key: value for key, value in CONFIG.items() if key != "custom_text"}
+        return import_open_clip().CustomTextCLIP(**config, vision_cfg=vision)
+
+    places = dict(image="visual.trunk.blocks", text="text.transformer.resblocks")
+    reads = Reads(side=side, patch=patch)
+    return Peer(make, **places, kind="open_clip", config={**CONFIG, "vision_cfg": vision}, reads=reads)
 
 
-PEER = Peer(_model, image="visual.trunk.blocks", text="text.transformer.resblocks", kind="open_clip", config=CONFIG)
+PEER = _peer(PATCH, SIDE)
+PEERS_HERE = {"open_clip_siglip": PEER, "open_clip_siglip margin": _peer(14, 30)}
 
 
-def vit_tinytest_patch8_siglip_32(pretrained: bool = False, **options):
+def _small(patch: int, side: int, pretrained: bool = False, **options):
     """timm's own SigLIP, with other numbers."""
     from timm.models.vision_transformer import vit_base_patch16_siglip_224
 
-    small = dict(img_size=SIDE, patch_size=PATCH, embed_dim=32, depth=2, num_heads=4, mlp_ratio=2)
+    small = dict(img_size=side, patch_size=patch, embed_dim=32, depth=2, num_heads=4, mlp_ratio=2)
     return vit_base_patch16_siglip_224(pretrained, **small, **options)
+
+
+def vit_tinytest_patch8_siglip_32(pretrained: bool = False, **options):
+    return _small(8, 32, pretrained, **options)
+
+
+def vit_tinytest_patch14_siglip_30(pretrained: bool = False, **options):
+    return _small(14, 30, pretrained, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,13 +79,15 @@ def _known_to_timm():
     from timm.models import register_model
 
     register_model(vit_tinytest_patch8_siglip_32)
+    register_model(vit_tinytest_patch14_siglip_30)
 
 
 @pytest.fixture(autouse=True)
 def _known_to_mmjax(monkeypatch):
     trunk = open_clip_siglip.Trunk(width=32, depth=2, heads=4, mlp_dim=64)
     monkeypatch.setitem(open_clip_siglip.TRUNKS, "tinytest", trunk)
-    monkeypatch.setitem(open_clip_siglip.NAMES, ("tinytest", PATCH, SIDE), "gelu")
+    for peer in PEERS_HERE.values():
+        monkeypatch.setitem(open_clip_siglip.NAMES, ("tinytest", peer.reads.patch, peer.reads.side), "gelu")
 
 
 def test_every_name_is_built_by_timm_as_the_table_says():
@@ -96,11 +115,13 @@ def test_a_size_that_timm_has_no_name_for_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("spread", [1.0, 0.01])
-def test_same_numbers(spread, tmp_path):
-    model, inputs = random_model(PEER, spread=spread), make_inputs(PEER)
-    mine = ours(mmjax.load(write(PEER, model, tmp_path / "model")), inputs)
-    wrong = errors(mine, theirs(PEER, model, inputs, tmp_path / "gradients"), inputs)
-    record("open_clip_siglip" + (" small activations" if spread < 1 else ""), wrong)
+@pytest.mark.parametrize("name", PEERS_HERE)
+def test_same_numbers(name, spread, tmp_path):
+    peer = PEERS_HERE[name]
+    model, inputs = random_model(peer, spread=spread), make_inputs(peer)
+    mine = ours(mmjax.load(write(peer, model, tmp_path / "model")), inputs)
+    wrong = errors(mine, theirs(peer, model, inputs, tmp_path / "gradients"), inputs)
+    record(name + (" small activations" if spread < 1 else ""), wrong)
     assert max(wrong.values()) < TOLERANCE, wrong
 
 
@@ -112,8 +133,17 @@ def test_the_authors_activation_is_rejected(tmp_path):
     assert max(wrong.values()) > 3 * TOLERANCE, wrong
 
 
-def test_it_goes_out_bit_by_bit_and_is_proved(tmp_path):
+def test_shorter_rows_are_refused_for_padding_is_read(tmp_path):
     source = write(PEER, random_model(PEER), tmp_path / "in")
+    model = mmjax.load(source, options=Options(text_length=9))
+    with pytest.raises(Inexpressible, match=r"streams\.caption\.length = 9, it pads to .*towers\.text\.length = 16"):
+        exporter.begin("open_clip", model.config["task"], model.config["streams"])
+
+
+@pytest.mark.parametrize("name", PEERS_HERE)
+def test_it_goes_out_bit_by_bit_and_is_proved(name, tmp_path):
+    peer = PEERS_HERE[name]
+    source = write(peer, random_model(peer), tmp_path / "in")
     assert main(["export", str(tmp_path / "out"), "--model", source, "--to", "open_clip", "--verify"]) == 0
     before, after = (open_files([tmp_path / place / "open_clip_model.safetensors"]) for place in ("in", "out"))
     assert before.keys() == after.keys()

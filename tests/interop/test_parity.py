@@ -40,6 +40,7 @@ MUTANTS = {
     "the exact GELU for the tanh form": ("siglip", 1.0, {"towers.image.activation": "gelu"}),
     "text pooled at its last token": ("clip legacy", 1.0, {"towers.text.pooling": "last"}),
     "text pooled at its first token": ("clip", 1.0, {"towers.text.pooling": "first"}),
+    "text pooled at its largest id": ("clip added tokens", 1.0, {"towers.text.pooling": "argmax"}),
     "padding masked": ("siglip", 1.0, {"towers.text.attend_padding": False}),
     "Flax's epsilon": ("clip", 0.01, {"towers.image.epsilon": 1e-6}),
     "BERT's epsilon as torch's": ("bert", 0.01, {"towers.text.epsilon": 1e-5}),

@@ -247,6 +247,18 @@ def test_configs_go_out_as_they_came_in_and_auto_classes_load_them(kind, tmp_pat
     assert image_section(loaded.to_dict()) == processing, "what transformers writes is read, too"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_config_that_names_no_processor_is_read_by_the_familys(kind, tmp_path):
+    mend_torchvision()
+    from transformers import AutoConfig, AutoImageProcessor
+
+    config = {key: value for key, value in CONFIGS[kind].items() if not key.endswith("_type")}
+    assert image_section(config, kind) == image_section(CONFIGS[kind])
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    assert type(AutoImageProcessor.from_pretrained(tmp_path, backend="pil")).__name__ == f"{KINDS[kind]}Pil"
+
+
 def test_a_processor_that_does_not_normalise_has_mean_0_and_std_1():
     processing = image_section(CONFIGS["siglip"] | {"do_normalize": False})
     assert (processing.mean, processing.std) == ((0.0,) * 3, (1.0,) * 3)

@@ -15,6 +15,7 @@ from mmjax.data.tokenizers import HuggingFace, load_tokenizer
 from mmjax.errors import BadItem, UserError
 from mmjax.interop.processors import KINDS, preprocessor_config
 from mmjax.interop.tokenizers import (
+    check_padding,
     open_clip_text_cfg,
     open_clip_text_section,
     text_differences,
@@ -102,7 +103,8 @@ def reference(family, folder):
 
 def stream_of(family, folder, **changes):
     config = json.loads((folder / "tokenizer_config.json").read_text())
-    section = text_section(str(folder), config, LENGTHS[family], reads_padding=family in PAD_READ)
+    check_padding(str(folder), config, family in PAD_READ)
+    section = text_section(str(folder), LENGTHS[family])
     section["tokenizer"] |= {key: changes.pop(key) for key in ("pad", "clean") if key in changes}
     return build(section | changes, STREAMS, "data.streams.caption")
 
@@ -200,8 +202,8 @@ def test_an_empty_caption_is_a_bad_item_though_the_tokenizer_could(folders):
 def test_padding_on_the_left_is_refused_where_it_is_read(side):
     config = {"tokenizer_class": "GemmaTokenizerFast"} | ({"padding_side": side} if side else {})
     with pytest.raises(UserError, match="padding_side is 'left', and this model reads its padding"):
-        text_section("gemma", config, 64, reads_padding=True)
-    assert text_section("gemma", config, 64)["length"] == 64
+        check_padding("gemma", config, reads_padding=True)
+    check_padding("gemma", config, reads_padding=False)
 
 
 # open_clip
@@ -251,7 +253,7 @@ def test_ids_are_those_of_open_clips_wrapper_of_other_tokenizers(folders, family
 def test_open_clips_configs_go_out_as_they_came_in(cfg):
     section = open_clip_text_section(cfg, "folder")
     assert open_clip_text_cfg(section, cfg.get("hf_tokenizer_name")) == cfg
-    assert text_differences("open_clip", section) == []
+    assert text_differences("open_clip", section, cfg["context_length"]) == []
 
 
 def test_tokenizing_that_mmjax_has_not_is_refused():
@@ -260,12 +262,17 @@ def test_tokenizing_that_mmjax_has_not_is_refused():
 
 
 def test_what_the_other_library_does_otherwise_is_told():
-    told = " ".join(text_differences("hf", open_clip_text_section({}, "x")))
+    own = open_clip_text_section({}, "x")
+    told = " ".join(text_differences("hf", own, 77))
     assert "clean is 'lower'" in told and "pad is 0" in told
-    plain = text_section("x", {}, 77)
-    assert text_differences("hf", plain) == []
-    assert "clean is None" in text_differences("open_clip", plain)[0]
-    assert "lowercase is True" in text_differences("hf", plain | {"lowercase": True})[0]
+    plain = text_section("x", 77)
+    assert text_differences("hf", plain, 77) == []
+    assert "clean is None" in text_differences("open_clip", plain, 77)[0]
+    assert "lowercase is True" in text_differences("hf", plain | {"lowercase": True}, 77)[0]
+    assert text_differences("open_clip", own | {"length": 16}, 77) == [
+        "length is 16, but open_clip cuts texts at the model's 77 positions"
+    ]
+    assert text_differences("hf", plain | {"length": 16}, 77) == []  # its tokenizer carries the length
 
 
 # What is missing

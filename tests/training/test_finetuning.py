@@ -1,17 +1,26 @@
 """Frozen parts cost nothing and stay; LoRA trains, resumes and hands back a plain model; averages are linear."""
 
 import json
+import re
 import signal
 
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
+from flax.core import FrozenDict
 from safetensors.numpy import load_file
 
 import mmjax
+from mmjax.bundle import blank_batch, shapes_of
 from mmjax.cli import main
+from mmjax.config import build
+from mmjax.data.streams import STREAMS
+from mmjax.data.tokenizers import train_bpe
 from mmjax.errors import UserError
 from mmjax.mesh import MeshShape, make_mesh
+from mmjax.models.stacking import stacked_as
+from mmjax.tasks import TASKS
 from mmjax.tasks.lora import Lora
 from mmjax.training.assemble import abstract_batch, assemble
 from mmjax.training.average import average
@@ -216,9 +225,92 @@ def test_averages_that_are_refused(tmp_path, pair, capsys):
     assert "--weights a,b: numbers" in capsys.readouterr().err
 
 
-def test_models_of_different_tasks_are_not_averaged(tmp_path, pair):
-    model = mmjax.load(pair[0])
-    task = {**model.config["task"], "loss": "sigmoid"}
-    mmjax.save(tmp_path / "other", mmjax.Model(model.task, model.params, model.streams, {**model.config, "task": task}))
-    with pytest.raises(UserError, match="different models: task.loss: 'info_nce' and 'sigmoid'"):
-        average([pair[0], str(tmp_path / "other")], [0.5, 0.5])
+def with_task(folder, out, towers=FrozenDict(), **changes):
+    """A copy of a model under another task section; its parameters in the form that this gives stacks."""
+    model = mmjax.load(folder)
+    task = {**model.config["task"], **changes}
+    task["towers"] = {name: {**tower, **towers.get(name, {})} for name, tower in task["towers"].items()}
+    built = build(task, TASKS, "task")
+    flat = traverse_util.flatten_dict(model.params, sep="/")
+    params = traverse_util.unflatten_dict(stacked_as(flat, shapes_of(built, model.streams)), sep="/")
+    config = {**model.config, "task": task}
+    return str(mmjax.save(out, mmjax.Model(built, params, model.streams, config)))
+
+
+TRAINED_OTHERWISE = [
+    {"loss": "sigmoid"},
+    {"soft": 0.2},
+    {"towers": {"image": {"drop_path": 0.1, "dropout": 0.1, "remat": "full"}}},
+    {"towers": {"text": {"dropout": 0.1, "attention": "xla"}}},
+    {"towers": {"image": {"scan": True}, "text": {"scan": True}}},
+]
+
+
+@pytest.mark.parametrize("changes", TRAINED_OTHERWISE)
+def test_models_that_only_trained_otherwise_are_averaged(tmp_path, pair, changes):
+    other = with_task(pair[1], tmp_path / "other", **changes)
+    expected = flat(average(pair, [0.5, 0.5]))
+    for sources in ([pair[0], other], [other, pair[0]]):
+        found = average(sources, [0.5, 0.5])
+        assert found.embed(text=["red 200"]).shape == (1, 8)
+        mean = stacked_as(flat(found), expected)
+        assert mean.keys() == expected.keys()
+        for name, value in mean.items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def flat(model):
+    return {name: np.asarray(x) for name, x in traverse_util.flatten_dict(model.params, sep="/").items()}
+
+
+DIFFERENT = [
+    ({"image": {"activation": "quick_gelu"}}, "task.towers.image.activation: 'gelu.*' and 'quick_gelu'"),
+    ({"image": {"mean": (0.1, 0.2, 0.3)}}, "task.towers.image.mean: .* and .0.1, 0.2, 0.3."),
+    ({"text": {"causal": True}}, "task.towers.text.causal: False and True"),
+]
+
+
+@pytest.mark.parametrize(("towers", "message"), DIFFERENT)
+def test_models_that_compute_otherwise_are_not_averaged(tmp_path, pair, towers, message):
+    other = with_task(pair[1], tmp_path / "other", towers)
+    with pytest.raises(UserError, match=f"different models: {message}"):
+        average([pair[0], other], [0.5, 0.5])
+
+
+def with_streams(folder, out, streams, reads):
+    """A copy of a model with other transforms and new parameters."""
+    model = mmjax.load(folder)
+    built = {name: build(section, STREAMS, name) for name, section in streams.items()}
+    section = {**model.config["task"], "streams": reads, "pairs": (tuple(reads),)}
+    task = build(section, TASKS, "task")
+    params = task.init(jax.random.key(0), blank_batch(built, 1))
+    config = {**model.config, "task": section, "streams": streams}
+    return str(mmjax.save(out, mmjax.Model(task, params, built, config)))
+
+
+def test_models_of_other_shapes_are_not_averaged(tmp_path, pair):
+    model = mmjax.load(pair[0]).config
+    streams = {**model["streams"], "image": {**model["streams"]["image"], "size": 16}}
+    other = with_streams(pair[0], tmp_path / "other", streams, model["task"]["streams"])
+    with pytest.raises(UserError, match="differ in the shapes of towers_image/position_table"):
+        average([pair[0], other], [0.5, 0.5])
+
+
+def test_a_tokenizer_is_known_by_the_tower_that_it_feeds(tmp_path, pair):
+    """Not by the name of its stream, which a model of another origin has otherwise."""
+    streams = mmjax.load(pair[0]).config["streams"]
+    reads = {"image": "image", "text": "text"}
+    alike = with_streams(pair[0], tmp_path / "alike", {"image": streams["image"], "text": streams["caption"]}, reads)
+    assert average([pair[0], alike], [0.5, 0.5]).embed(text=["red 200"]).shape == (1, 8)
+    tokenizer = {"name": "bpe", "path": str(train_bpe(["red green blue"], 330, tmp_path / "bpe"))}
+    other = {"image": streams["image"], "text": {**streams["caption"], "tokenizer": tokenizer}}
+    with pytest.raises(UserError, match="different models: the tokenizer of text"):
+        average([pair[0], with_streams(pair[0], tmp_path / "other", other, reads)], [0.5, 0.5])
+
+
+def test_flags_of_a_regex_are_its_own():
+    lora = Lora(None, ("query/kernel$",), also=("(?i)^PROJECT_", "^scale$"))
+    names = ("project_image/kernel", "scale", "SCALE", "query/kernel", "query/kernel_lora_a", "towers/project_x")
+    assert [name for name in names if re.search(lora.frozen, name)] == ["SCALE", "query/kernel", "towers/project_x"]
+    with pytest.raises(ValueError, match=r"'\(a' is no regular expression"):
+        Lora(None, ("query/kernel$",), also=("(a",))

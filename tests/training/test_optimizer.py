@@ -108,6 +108,11 @@ def test_a_broken_pattern_is_refused(params):
         opt.transformation(opt.Optimizer(learning_rate=1.0, freeze=("(",)), params)
 
 
+def test_an_optimizer_that_freezes_everything_is_refused(params):
+    with pytest.raises(UserError, match=r"optimizer.freeze: '\.\*' freezes every parameter, so nothing would train"):
+        opt.transformation(opt.Optimizer(learning_rate=1.0, freeze=(".*",)), params)
+
+
 def test_cosine_warms_up_and_falls():
     fn = schedule("cosine", 1.0, 100, 10.0, 0.0, 0.1)
     values = [float(fn(s)) for s in range(100)]

@@ -125,6 +125,29 @@ def test_strict(tmp_path, source, monkeypatch, start, image, message):
     assert not (tmp_path / "config.json").exists()
 
 
+FROZEN = [("^project_",), ("kernel$",), ("^towers_", "^project_text")]
+
+
+@pytest.mark.parametrize("freeze", FROZEN)
+def test_what_is_drawn_and_frozen_would_stay_random(tmp_path, source, monkeypatch, freeze):
+    monkeypatch.setattr("mmjax.training.loop.compile_step", lambda *_: pytest.fail("compiled before it was checked"))
+    config = toy_from({"source": str(source), "new": ("^project_text/",), "drop": ("^project_text/",)})
+    config.optimizer.freeze = freeze
+    with pytest.raises(
+        UserError, match="config.init_from.new: project_text/kernel would be drawn at random and stay so"
+    ):
+        trainer_of(config, tmp_path)
+
+
+def test_what_a_lora_freezes_is_not_drawn_unless_it_is_also_trained(tmp_path, source, first_state):
+    config = toy_from({"source": str(source), "new": ("^project_text/",), "drop": ("^project_text/",)})
+    config.lora = {"kernels": ("attention/(query|value)/kernel$",)}
+    with pytest.raises(UserError, match="project_text/kernel would be drawn at random and stay so"):
+        first_state(config, tmp_path)
+    config.lora.also = ("^project_",)
+    first_state(config, tmp_path)
+
+
 def test_one_parameter_from_two_sources(tmp_path, source):
     with pytest.raises(UserError, match="would come from two sources"):
         trainer_of(toy_from((str(source), str(source))), tmp_path)
@@ -166,14 +189,25 @@ def test_sections_name_the_tokenizer_where_it_lies(tmp_path):
 
 
 @pytest.mark.usefixtures("first_state")
-@pytest.mark.parametrize(("new", "told"), [((), True), (("embedding/",), False)])
-def test_another_tokenizer_is_told_where_its_table_is_taken(tmp_path, caplog, new, told):
-    """Both tables have room for either's ids, so no shape tells."""
+@pytest.mark.parametrize(
+    ("start", "stream", "told"),
+    [
+        ({}, "caption", True),
+        ({}, "words", True),
+        ({"new": ("embedding/",)}, "caption", False),
+        ({"take": "towers_text", "new": ("^towers_image", "^project_", "^scale$")}, "words", True),
+        ({"take": "towers_image", "new": ("^towers_text", "^project_", "^scale$")}, "words", False),
+    ],
+)
+def test_another_tokenizer_is_told_where_its_table_is_taken(tmp_path, caplog, start, stream, told):
+    """Both tables have room for either's ids, so no shape tells; and the tower tells, whatever its stream is called."""
     config = toy.get_config()
     config.task.towers.text.vocabulary = 400
     mmjax.save(tmp_path / "bytes", trainer_of(config, tmp_path / "run").model())
-    config.init_from = {"source": str(tmp_path / "bytes"), "new": new}
-    config.data.streams.caption = ConfigDict(BPE)
+    config.init_from = {"source": str(tmp_path / "bytes"), **start}
+    config.data.streams = ConfigDict({"image": config.data.streams.image, stream: {**BPE, "field": "caption"}})
+    config.task.streams = ConfigDict({"image": "image", stream: "text"})
+    config.task.pairs = (("image", stream),)
     with caplog.at_level(logging.WARNING):
         trainer_of(config, tmp_path / "other")
-    assert ("config.data.streams.caption: not the tokenizer" in caplog.text) == told
+    assert (f"config.data.streams.{stream}: not the tokenizer" in caplog.text) == told

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class HuggingFace:
     """A tokenizer of `transformers`, read when first used; it pickles as its path and options.
 
+    Code that a folder or repository brings along is not run.
+
     Args:
       path: a name on the Hub, or a folder. A folder needs no network.
       pad: the id that fills up a row, where it is not the tokenizer's own: `open_clip` fills CLIP's rows with 0.
@@ -35,7 +37,7 @@ class HuggingFace:
 
         place = os.path.expanduser(self.path)
         try:
-            return AutoTokenizer.from_pretrained(place)
+            return AutoTokenizer.from_pretrained(place, trust_remote_code=False)  # None would ask on the terminal
         except ImportError as error:  # SigLIP's tokenizer is the one that still needs sentencepiece itself
             raise UserError(f"{self.path}: {_first(error)}: pip install sentencepiece protobuf") from None
         except (OSError, ValueError) as error:

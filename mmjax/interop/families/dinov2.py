@@ -92,7 +92,7 @@ def _family(name: str, kind: str, architecture: str, registers: bool) -> Family:
         prefixes=("", f"{kind}."),
         ignore=(r"embeddings\.mask_token$",),
         blank=_mask_token,
-        resize={"towers_image/position_table": Resize(extra=1, antialias=registers)},
+        resize={"towers_image/position_table": Resize(extra=1, antialias=registers, unasked=True)},
         processor="dinov2",
     )
 

@@ -75,6 +75,12 @@ def epsilon(part: Config) -> float:
     return (part.get("norm_kwargs") or {}).get("eps", EPSILON)
 
 
+def mlp_ratio(width: int, mlp_dim: int) -> float:
+    """The factor of which `int(width * factor)` is `mlp_dim`: the quotient, or a little more where that rounds down."""
+    ratio = mlp_dim / width
+    return ratio if int(width * ratio) == mlp_dim else (mlp_dim + 0.5) / width
+
+
 def restore_part(flat: Flat, tower: str, place: str) -> Flat:
     """Activation and epsilon of a tower as open_clip writes them."""
     tanh = {f"{place}act_kwargs.approximate": "tanh"} if flat[f"{tower}.activation"] == "gelu_tanh" else {}
@@ -96,7 +102,7 @@ def adapt_text(model: Config) -> Flat:
 def restore_text(flat: Flat) -> Flat:
     """The same, back."""
     bias = {"model_cfg.init_logit_bias": -10} if flat["bias"] else {}
-    ratio = flat["towers.text.mlp_dim"] / flat["towers.text.width"]
+    ratio = mlp_ratio(flat["towers.text.width"], flat["towers.text.mlp_dim"])
     return {f"{T}mlp_ratio": ratio, **bias, **restore_part(flat, "towers.text", T)}
 
 
@@ -151,7 +157,7 @@ def _restore(flat: Flat) -> Flat:
     width = flat["towers.image.width"]
     return {
         f"{V}head_width": width // flat["towers.image.heads"],
-        f"{V}mlp_ratio": flat["towers.image.mlp_dim"] / width,
+        f"{V}mlp_ratio": mlp_ratio(width, flat["towers.image.mlp_dim"]),
         "model_cfg.quick_gelu": flat["towers.image.activation"] == "quick_gelu",
         **restore_part(flat, "towers.image", V),
         **restore_text(flat),
@@ -160,8 +166,10 @@ def _restore(flat: Flat) -> Flat:
 
 def _accepts(config: Config) -> bool:
     model = config.get("model_cfg", {})
-    foreign = (model.get("vision_cfg", {}).get("timm_model_name"), model.get("text_cfg", {}).get("hf_model_name"))
-    return bool(model) and not any(foreign) and not model.get("custom_text") and "multimodal_cfg" not in model
+    vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
+    foreign = (vision.get("timm_model_name"), text.get("hf_model_name"), model.get("custom_text"))
+    whole = isinstance(vision.get("layers", 0), int)  # a ResNet has four numbers of them
+    return bool(model) and whole and not any(foreign) and "multimodal_cfg" not in model
 
 
 OPEN_CLIP = Family(

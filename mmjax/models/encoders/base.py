@@ -87,7 +87,9 @@ class Encoder(nn.Module):
         While intermediates are watched, the last block shows all of its tokens.
         """
         read = None if self.is_mutable_collection("intermediates") else self.pooled_tokens
-        return self.pool(self.blocks(self.embed(stream, train), train=train, read=read)).pooled
+        pooled = self.pool(self.blocks(self.embed(stream, train), train=train, read=read)).pooled
+        assert pooled is not None  # `pool` fills it
+        return pooled
 
     @property
     def pooled_tokens(self) -> int | None:
