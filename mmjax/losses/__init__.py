@@ -4,11 +4,18 @@ A contrastive loss is `f(a, b, scale, bias=None, *, valid_a, valid_b, group_a, g
 may be sharded over rows in any way and is still the loss of the whole batch.
 """
 
-from mmjax.losses.info_nce import info_nce
+from collections.abc import Callable
+from typing import Any
+
+from mmjax.losses.contrastive import info_nce, sigmoid
 from mmjax.losses.margin_contrastive import margin_contrastive
-from mmjax.losses.sigmoid import sigmoid
 from mmjax.losses.triplet import triplet
 
-LOSSES = {"info_nce": info_nce, "sigmoid": sigmoid, "margin_contrastive": margin_contrastive, "triplet": triplet}
+LOSSES: dict[str, Callable[..., Any]] = {
+    "info_nce": info_nce,
+    "sigmoid": sigmoid,
+    "margin_contrastive": margin_contrastive,
+    "triplet": triplet,
+}
 
 __all__ = ["LOSSES", "info_nce", "margin_contrastive", "sigmoid", "triplet"]

@@ -41,8 +41,7 @@ def make_pairs(
     Raises:
       ValueError: groups of one side only.
     """
-    if (group_a is None) != (group_b is None):
-        raise ValueError("give group_a and group_b, or neither")
+    check_groups(group_a, group_b)
     valid_a = jnp.ones(len(a), bool) if valid_a is None else valid_a
     valid_b = jnp.ones(len(b), bool) if valid_b is None else valid_b
     if group_a is None or group_b is None:
@@ -53,6 +52,12 @@ def make_pairs(
     both = valid_a[:, None] & valid_b[None, :]
     cosine = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     return Pairs(cosine, both, both & (group_a[:, None] == group_b[None, :]))
+
+
+def check_groups(group_a: Int[Array, " n"] | None, group_b: Int[Array, " m"] | None) -> None:
+    """Raises ValueError for groups of one side only."""
+    if (group_a is None) != (group_b is None):
+        raise ValueError("give group_a and group_b, or neither")
 
 
 def mean_where(values: Float[Array, "*shape"], where: Bool[Array, "*shape"]) -> Float[Array, ""]:

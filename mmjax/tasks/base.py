@@ -33,7 +33,7 @@ class Task(Protocol):
     """A frozen, hashable dataclass. `rng=None` means evaluation: no dropout, no patch dropout.
 
     Attributes:
-      coupled: whether `loss` mixes rows. An uncoupled task accumulates gradients over micro-batches.
+      coupled: whether `loss` mixes rows. Micro-batches then meet in one loss, else their losses add up.
     """
 
     coupled: bool
@@ -43,7 +43,10 @@ class Task(Protocol):
         ...
 
     def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> Features:
-        """Features, row by row: row i depends on row i of the batch alone."""
+        """Features, row by row: row i depends on row i of the batch alone.
+
+        An array without rows, `[]`, is a parameter or of parameters alone, such as a logit scale.
+        """
         ...
 
     def loss(self, params: Params, features: Features, batch: Batch, rng: jax.Array | None) -> Loss:

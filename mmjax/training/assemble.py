@@ -79,7 +79,7 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     task_section = complete(plain(experiment.task), streams)
     task = build(task_section, TASKS, "config.task")
     starts = parse_starts(experiment.init_from)
-    check_accumulation(task, experiment.optimizer, experiment.batch_size, mesh.shape["data"] * mesh.shape["fsdp"])
+    check_accumulation(experiment.optimizer, experiment.batch_size, mesh.shape["data"] * mesh.shape["fsdp"])
     check_towers(task_section, streams)
     lora = None if experiment.lora is None else build(experiment.lora, Lora, "config.lora", task=task)
     data, ways = experiment.data, mesh.shape["data"] * mesh.shape["fsdp"]

@@ -38,7 +38,7 @@ class Optimizer:
       clamp: (regex, lowest, highest) applied after the update; the default keeps a log scale within [0, ln 100]
         (Radford et al. 2021, section 2.5).
       ema: decay of the running average of the parameters; 0 keeps none. What is averaged is evaluated and exported.
-      accumulate: micro-batches a step, for tasks whose loss does not mix rows.
+      accumulate: micro-batches a step: less memory for more time, and the same step; see `training.accumulate`.
     """
 
     learning_rate: float

@@ -1,6 +1,7 @@
 """One training step: loss, gradients, update, all inside one jit with a donated state."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,12 @@ import optax
 
 from mmjax.batch import Batch
 from mmjax.errors import UserError
-from mmjax.mesh import ROWS
 from mmjax.tasks.base import Loss, Params, Task
 from mmjax.training import tree
+from mmjax.training.accumulate import Metrics, cached, summed
 from mmjax.training.optimizer import Optimizer, clamp, trained, transformation
 from mmjax.training.state import TrainState, norm
 
-Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
@@ -56,8 +56,8 @@ def make_step(task: Task, options: Optimizer, steps: int) -> Step:
     return step
 
 
-def check_accumulation(task: Task, options: Optimizer, batch_size: int, ways: int) -> None:
-    """Refuses micro-batches that do not divide, or for a task whose loss mixes rows: it would be another loss.
+def check_accumulation(options: Optimizer, batch_size: int, ways: int) -> None:
+    """Refuses micro-batches that do not divide.
 
     Args:
       ways: into how many parts the devices split a batch.
@@ -67,17 +67,14 @@ def check_accumulation(task: Task, options: Optimizer, batch_size: int, ways: in
             f"config.optimizer.accumulate={options.accumulate}: batch_size {batch_size} must divide by accumulate x "
             f"data x fsdp = {options.accumulate} x {ways}"
         )
-    if options.accumulate > 1 and task.coupled:
-        raise UserError(
-            f"config.optimizer.accumulate={options.accumulate}: {type(task).__name__}'s loss compares every row with "
-            "every other, so micro-batches would be another loss; use a smaller batch_size, remat or more devices"
-        )
 
 
 def gradients(
     task: Task, options: Optimizer, params: Params, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, Metrics, Params]:
     """Loss, metrics and gradients of sum(total) / sum(weight) over the batch, by micro-batches where asked.
+
+    Micro-batches change no number but those of dropout, whose keys are each micro-batch's own.
 
     The gradients are those of the `trained` parameters alone: frozen ones are constants of the differentiated function.
     """
@@ -89,8 +86,11 @@ def gradients(
     grad_fn, learning = jax.value_and_grad(total, has_aux=True), trained(options, params)
     if options.accumulate == 1:
         (value, (weight, metrics)), grads = grad_fn(learning, batch, key)
+    elif task.coupled:
+        whole = functools.partial(tree.overlay, params)
+        value, weight, metrics, grads = cached(task, whole, learning, batch, key, options.accumulate)
     else:
-        value, weight, metrics, grads = _accumulate(grad_fn, learning, batch, key, options.accumulate)
+        value, weight, metrics, grads = summed(grad_fn, learning, batch, key, options.accumulate)
     scale = 1.0 / jnp.maximum(weight, 1e-12)
     return value * scale, metrics, jax.tree.map(lambda g: g * scale, grads)
 
@@ -99,31 +99,6 @@ def loss_of(task: Task, params: Params, batch: Batch, key: jax.Array) -> Loss:
     """The task's loss in training, its two halves with keys of their own."""
     encode_key, loss_key = jax.random.split(key)
     return task.loss(params, task.encode(params, batch, encode_key), batch, loss_key)
-
-
-def _accumulate(grad_fn: Callable, params: Params, batch: Batch, key: jax.Array, count: int):
-    """Sums of totals, weights and gradients over micro-batches; metrics as their means."""
-    micro = jax.tree.map(lambda x: _split(x, count), batch)
-
-    def body(sums, item):
-        batch, index = item
-        (value, (weight, metrics)), grads = grad_fn(params, batch, jax.random.fold_in(key, index))
-        return jax.tree.map(jnp.add, sums, (value, weight, metrics, grads)), None
-
-    first = jax.tree.map(lambda x: x[0], micro)
-    shapes = jax.eval_shape(lambda: grad_fn(params, first, key))
-    (value, (weight, metrics)), grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    sums, _ = jax.lax.scan(body, (value, weight, metrics, grads), (micro, jnp.arange(count)))
-    value, weight, metrics, grads = sums
-    return value, weight, {name: x / count for name, x in metrics.items()}, grads
-
-
-def _split(x: jax.Array, count: int) -> jax.Array:
-    """[b, ...] → [count, b / count, ...]; row r goes to micro-batch r mod count, so every device keeps its rows."""
-    parts = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
-    if jax.sharding.get_abstract_mesh().empty:
-        return parts
-    return jax.lax.with_sharding_constraint(parts, jax.sharding.PartitionSpec(None, *ROWS))
 
 
 def average(decay: float, ema: Any, params: Params, step: jax.Array) -> Any:

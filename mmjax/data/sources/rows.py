@@ -118,7 +118,10 @@ def choose(given: str | None, usual: Sequence[str], fields: Sequence[str], name:
     for field in usual:
         if field in fields:
             return field
-    raise UserError(f"{name}: which field is the {what}? Say {what}=FIELD (--{what} FIELD); {listed(fields)}")
+    raise UserError(
+        f"{name}: which field is the {what}? Say {what}=FIELD (`mmjax data`: --{what} FIELD; `embed` and `evaluate`: "
+        f"--data-option {what}=FIELD); {listed(fields)}"
+    )
 
 
 def listed(fields: Iterable[str]) -> str:
