@@ -155,7 +155,8 @@ def _meet(logits: Float[Array, "n m"], both: Bool[Array, "n m"], positive: Bool[
 
 def _finish(met: Met, total: Callable[[jax.Array], jax.Array]) -> tuple[Float[Array, ""], Pull]:
     """Half of the mean over the rows that have any positive."""
-    counts, count, sum_exp = met.positives > 0, jnp.maximum(met.positives, 1.0), jnp.where(met.positives > 0, met.total, 1.0)
+    counts, count = met.positives > 0, jnp.maximum(met.positives, 1.0)
+    sum_exp = jnp.where(counts, met.total, 1.0)
     weight = jnp.where(counts, 0.5, 0.0) / jnp.maximum(total(counts.astype(jnp.float32)), 1.0)
     loss = total(weight * jnp.where(counts, met.top - met.near / count + jnp.log(sum_exp), 0.0))
     return loss, Pull(met.top, weight / sum_exp, weight / count)
