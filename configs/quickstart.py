@@ -2,7 +2,7 @@
 
 mmjax train --config configs/quickstart.py --workdir runs/quickstart
 
-Two CPU cores take 4 minutes, report included. Text to image R@1 is 88.6 % among 512 scenes of combinations never seen,
+Two CPU cores take 4 minutes, report included. Text to image R@1 is 88.5 % among 512 scenes of combinations never seen,
 hard negatives included; two swapped colours are told from the truth at 85 %, a relation turned round at 52 %, which is
 chance: see world_relations.py (benchmarks/results/quickstart.json). What made it learn so fast: Muon at 3e-3 with small
 batches, rotary positions, mean pooling.
