@@ -12,8 +12,7 @@ TESTED := .venv/.installed-test
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := mmjax tests benchmarks configs setup.py
 # Two processes: a test file compiles for seconds on one core. All tests of a file share one process and its fixtures.
-# Most of their time goes into compiling, so LLVM is told not to optimise; `make test-slow` compiles as users do.
-PYTEST := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help install quickstart test test-slow lint types imports unit format clean
 
