@@ -45,7 +45,9 @@ def _equation(eqn: JaxprEqn) -> int:
 
 
 def _times(eqn: JaxprEqn) -> int:
-    """How often a program inside runs: a scan once per element, a `shard_map` once per device."""
+    """How often a program inside runs: a scan per element, a `shard_map` per device, a kernel over its grid."""
+    if eqn.primitive.name == "pallas_call":
+        return math.prod(eqn.params["grid_mapping"].grid)
     if eqn.primitive.name == "shard_map":
         return math.prod(eqn.params["mesh"].shape[axis] for axis in eqn.params["newly_manual_axes"])
     return eqn.params["length"] if eqn.primitive.name == "scan" else 1
