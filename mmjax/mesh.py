@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjax.batch import Batch
 from mmjax.errors import UserError
@@ -39,15 +39,25 @@ def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> 
       UserError: the axes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = [shape.data, shape.fsdp, shape.tensor]
-    known = math.prod(size for size in sizes if size != -1)
-    if sizes.count(-1) == 1 and len(devices) % known == 0:
-        sizes[sizes.index(-1)] = len(devices) // known
-    if -1 in sizes or math.prod(sizes) != len(devices):
-        text = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
-        raise UserError(f"mesh: {text} does not fit {len(devices)} devices; the product of the axes must equal them")
+    sizes = axis_sizes(shape, len(devices))
     # Explicit axes, make_mesh's default, refuse a plain a @ b.T of sharded rows.
     return Mesh(_arrange(sizes, devices), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def axis_sizes(shape: MeshShape, devices: int) -> tuple[int, ...]:
+    """Sizes of `AXES` for so many devices, the rest of which go where the shape says -1.
+
+    Raises:
+      UserError: they do not multiply to the number of devices.
+    """
+    sizes = [shape.data, shape.fsdp, shape.tensor]
+    known = math.prod(size for size in sizes if size != -1)
+    if sizes.count(-1) == 1 and devices % known == 0:
+        sizes[sizes.index(-1)] = devices // known
+    if -1 in sizes or math.prod(sizes) != devices:
+        text = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+        raise UserError(f"mesh: {text} does not fit {devices} devices; the product of the axes must equal them")
+    return tuple(sizes)
 
 
 def _arrange(sizes: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
@@ -62,12 +72,17 @@ def _arrange(sizes: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
     return mesh_utils.create_hybrid_device_mesh(shape, (slices, 1, 1), devices, allow_split_physical_axes=True)
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Refuses a batch that does not divide among the devices, and hosts that do not own their rows alone."""
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh) -> None:
+    """Refuses a batch that does not divide among the devices, and hosts that do not own their rows alone.
+
+    Of an abstract mesh no hosts are known.
+    """
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
     if batch_size % ways:
         near = max(batch_size // ways, 1) * ways
         raise UserError(f"batch_size {batch_size} does not divide by data x fsdp = {ways}; {near} or {near + ways} do")
+    if isinstance(mesh, AbstractMesh):
+        return
     owners = np.array([device.process_index for device in mesh.devices.flat]).reshape(ways, -1)
     counts = np.unique(owners[:, 0], return_counts=True)[1]
     if ways % len(np.unique(owners)):

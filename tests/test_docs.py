@@ -26,7 +26,7 @@ PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md
 FINETUNING = ROOT / "docs" / "finetuning.md"
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
-TINY = ["--config.steps=2", "--config.batch_size=16", "--config.log.every=1"]
+TINY = ["--config.steps=2", "--config.batch_size=16", "--config.evaluate.batch_size=256", "--config.log.every=1"]
 QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quickstart"
 
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.

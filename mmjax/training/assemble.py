@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmjax.bundle import blank_batch
@@ -34,13 +33,13 @@ class Blueprint:
 
     Attributes:
       experiment: the parsed sections.
-      mesh: the devices, which need not be here.
+      mesh: the devices, which need not be here, or an abstract mesh, of which a step can be traced.
       streams: by name, what gives a batch its shapes.
       task: what trains.
     """
 
     experiment: Experiment
-    mesh: Mesh
+    mesh: Any
     streams: Mapping[str, Any]
     task: Any
 

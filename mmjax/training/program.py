@@ -3,9 +3,10 @@
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import AbstractMesh
 
 from mmjax.batch import Batch
 from mmjax.mesh import ROWS
@@ -22,12 +23,12 @@ class Program(NamedTuple):
     flops: float
 
 
-def compile_step(run: Blueprint, state: TrainState, key: jax.Array) -> Program:
+def compile_step(run: Blueprint, state: TrainState, key: Any) -> Program:
     """Compiles the step of a run for its mesh and precision, whichever thread calls.
 
     Args:
       state: shapes, dtypes and shardings; see `abstract_state`.
-      key: the run's key, replicated.
+      key: the run's key, replicated, or its shape.
     """
     task, experiment = run.task, run.experiment
     step = make_step(task, experiment.optimizer, experiment.steps)
@@ -51,5 +52,7 @@ def global_batch(run: Blueprint) -> Batch:
 def computing(run: Blueprint) -> Iterator[None]:
     """The mesh and the precision of everything that a run computes; both hold for the calling thread alone."""
     precision = run.experiment.matmul_precision
-    with jax.set_mesh(run.mesh), jax.default_matmul_precision(None if precision == "default" else precision):
+    abstract = isinstance(run.mesh, AbstractMesh)  # devices that are not here: to trace, not to compile
+    mesh = jax.sharding.use_abstract_mesh(run.mesh) if abstract else jax.set_mesh(run.mesh)
+    with mesh, jax.default_matmul_precision(None if precision == "default" else precision):
         yield
