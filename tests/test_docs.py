@@ -32,7 +32,8 @@ QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quicksta
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
-    r"mmjax train .*": TINY,
+    r"mmjax train (?!.*_vit_).*": TINY,
+    r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],
     r"mmjax embed .*": ["--limit", "16"],
     r"mmjax (search|classify) .*": [],
@@ -44,7 +45,17 @@ HERE = {
     r"make( [a-z-]+)?": ["--dry-run"],
 }
 # Pattern: the test that runs it.
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    r"mmjax train --config configs/(clip_vit_b16|clip_vit_l14|siglip_vit_so400m).py .*": (
+        "tests/training/test_pod_configs.py::test_a_pod_config_trains"
+    ),
+    r"mmjax plan --config configs/clip_vit_b16.py --topology v5e:16x16": (
+        "tests/planning/test_pods.py::test_one_of_them_is_compiled_each_time"
+    ),
+    r"mmjax plan --config configs/(clip_vit_l14|siglip_vit_so400m).py --topology v5[ep]:\w+": (
+        "tests/planning/test_pods.py::test_the_others_are_compiled_at_leisure"
+    ),
+}
 
 
 # --- commands
