@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--large", action="store_true", help="262,144 rows, by tiles alone, once")
     args = parser.parse_args()
-    start_jax(distributed=False)
+    start_jax()
     if args.large:
         print(write_result("contrastive_large", measure(262_144, ("tiled",), 0)))
     else:

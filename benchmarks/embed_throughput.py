@@ -127,7 +127,7 @@ def mmjax_side(side: str, folder: pathlib.Path) -> Callable[[np.ndarray], Callab
     """From pixels to a function that embeds them."""
     from mmjax.start import start_jax
 
-    start_jax(distributed=False)
+    start_jax()
     import mmjax
     from mmjax.batch import Batch, Stream
     from mmjax.items import program

@@ -30,6 +30,7 @@ VERBS = {
     "average": ("mmjax.training.average", "average the parameters of models of one architecture"),
     "report": ("mmjax.report.verb", "make the HTML page of a run"),
     "data": ("mmjax.data.verbs", "check, convert or describe data; train a tokenizer"),
+    "launch": ("mmjax.launch.verb", "run on several processes, here or on a cluster"),
 }
 
 OVERRIDE = "--config."

@@ -1,15 +1,12 @@
-"""How a process that computes begins: the allocator, the compilation cache, the other hosts."""
+"""How a process that computes begins: the allocator and the compilation cache."""
 
 import ctypes
 import glob
 import os
 import sys
 
-from mmjax.errors import UserError
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of mallopt(3)
 HEAP = 64 << 20  # bytes: glibc's HEAP_MAX_SIZE, the largest piece of a thread's arena
-COORDINATES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/accel*", "/dev/vfio/[0-9]*")
 
 
@@ -33,35 +30,11 @@ def keep_freed_memory() -> None:
     mallopt(M_TOP_PAD, HEAP)
 
 
-def start_jax(distributed: bool) -> None:
-    """Allocator, persistent compilation cache, and the other hosts where there are any."""
+def start_jax() -> None:
+    """Allocator and persistent compilation cache."""
     keep_freed_memory()
     import jax
 
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/mmjax/xla"))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if distributed:
-        join_hosts()
-
-
-def join_hosts() -> None:
-    """Connects to the other processes of the run.
-
-    Raises:
-      UserError: nothing here says where they are.
-    """
-    import jax
-
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    address, *numbers = (os.environ.get(name) for name in COORDINATES)
-    try:
-        if address is None:
-            jax.distributed.initialize()  # TPU pods, GKE and SLURM tell JAX themselves
-        else:
-            count, this = (int(number or "") for number in numbers)
-            jax.distributed.initialize(address, count, this)
-    except ValueError as error:
-        needed = ", ".join(COORDINATES)
-        raise UserError(f"--distributed: set {needed} on each host, or leave it out on one ({error})") from None

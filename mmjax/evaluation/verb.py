@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmjax import distributed
 from mmjax.errors import UserError
 
 
@@ -28,14 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=0, metavar="N", help="processes that decode beside this one (default: none)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
-    parser.add_argument("--distributed", action="store_true", help="join the other hosts, as `mmjax train` does")
     parser.add_argument("--json", metavar="FILE", help="write {name: number} there; - prints it instead of the table")
+    distributed.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from mmjax.start import start_jax
 
-    start_jax(args.distributed)
+    start_jax()
+    with distributed.joined(args):
+        return score(args)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Evaluates, with all processes of the run; the first one prints. Returns the exit code."""
     import jax
 
     from mmjax import load

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Loads, writes, verifies, and moves the folder into place."""
     from mmjax.start import start_jax
 
-    start_jax(distributed=False)
+    start_jax()
     from mmjax.bundle import drafted, load
     from mmjax.exchange.places import check_export_place
 

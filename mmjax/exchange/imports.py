@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Reads, checks and saves."""
     from mmjax.start import start_jax
 
-    start_jax(distributed=False)
+    start_jax()
     from mmjax.bundle import load_weights, save
     from mmjax.exchange.places import check_bundle_place
     from mmjax.interop.importer import Options

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     labels, templates = labels_of(args)
     from mmjax.start import start_jax
 
-    start_jax(distributed=False)
+    start_jax()
     from mmjax import load
     from mmjax.inference.files import pictures
 

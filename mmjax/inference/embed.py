@@ -10,6 +10,7 @@ import json
 import pathlib
 from typing import Any
 
+from mmjax import distributed
 from mmjax.errors import UserError
 
 
@@ -35,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-skip-rate", type=float, default=0.01, metavar="R", help="share of bad items that may be (default: 0.01)"
     )
-    parser.add_argument("--distributed", action="store_true", help="join the other hosts, as `mmjax train` does")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    distributed.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,11 +48,17 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--max-skip-rate must lie in [0, 1], got {args.max_skip_rate:g}")
     from mmjax.start import start_jax
 
-    start_jax(args.distributed)
+    start_jax()
+    with distributed.joined(args):
+        return embed(args)
+
+
+def embed(args: argparse.Namespace) -> int:
+    """Embeds, with all processes of the run; the first one writes and prints. Returns the exit code."""
     import jax
 
     from mmjax import load
-    from mmjax.inference.hosts import on_first
+    from mmjax.distributed.hosts import on_first
     from mmjax.inference.job import Job
     from mmjax.inference.manifest import from_dict
     from mmjax.inference.resume import begin

@@ -18,11 +18,11 @@ from mmjax import progress
 from mmjax.batch import Batch
 from mmjax.data.evaluation import EvalData, spans_of, texts_of
 from mmjax.data.skips import item_id
+from mmjax.distributed.hosts import everyones
 from mmjax.errors import RunError
 from mmjax.evaluation.predict import Rows, read_rows
 from mmjax.inference import shards
 from mmjax.inference.finite import check_finite
-from mmjax.inference.hosts import everyones
 from mmjax.inference.manifest import SKIPPED, Manifest, Shard, write
 
 

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     import_faiss()
     from mmjax.start import start_jax
 
-    start_jax(distributed=False)
+    start_jax()
     from mmjax.inference.index import open_index
     from mmjax.inference.manifest import read
     from mmjax.inference.query import features, load_for, parse

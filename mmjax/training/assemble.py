@@ -9,11 +9,14 @@ import jax
 from ml_collections import ConfigDict
 
 from mmjax.bundle import blank_batch
-from mmjax.config import build, choose, plain, schema_of, with_defaults
+from mmjax.config import build, choose, flatten, plain, schema_of, with_defaults
 from mmjax.data.evaluation import EvalData
+from mmjax.data.fingerprint import fingerprint
 from mmjax.data.loader import Loader
 from mmjax.data.sources import Source, open_source
 from mmjax.data.streams import STREAMS, fit_tokenizers
+from mmjax.distributed.agree import agree
+from mmjax.distributed.hosts import meet
 from mmjax.errors import UserError
 from mmjax.evaluation.runner import make_evaluators
 from mmjax.mesh import check_batch, make_mesh
@@ -79,6 +82,7 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
       UserError: any mistake in the config, or a data file that is missing.
     """
     experiment = parse(config)
+    agree("config", flatten(jsonable(config)))
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch_size, mesh)
     evaluators = make_evaluators(experiment.evaluate.on)
@@ -94,7 +98,7 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     limit = experiment.evaluate.limit or None
     eval_source = data.eval if experiment.evaluate.every else None
     test_source = data.test if data.test is not None else data.eval
-    return Run(
+    run = Run(
         folder=folder,
         experiment=experiment if lora is None else freeze(experiment, lora.frozen),
         config=jsonable(config),
@@ -111,6 +115,19 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
         eval_data=eval_set(eval_source, "eval", streams, rows, limit, data.workers),
         test_data=eval_set(test_source, "test", streams, rows, None, data.workers),
     )
+    agree_on_data(run)
+    return run
+
+
+def agree_on_data(run: Run) -> None:
+    """Raises UserError, on all hosts, if one of them reads other data."""
+    if jax.process_count() == 1:
+        return
+    plan = run.loader.plan
+    sources = {f"train: {name}": source for name, source in zip(plan.names, plan.sources, strict=True)}
+    held_out = {"eval": run.eval_data, "test": run.test_data}
+    sources |= {name: data.source for name, data in held_out.items() if data is not None}
+    agree("data", flatten({name: fingerprint(source) for name, source in sources.items()}))
 
 
 def build_streams(sections: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -147,11 +164,9 @@ def tokenized(sections: Mapping[str, Any], sources: Sequence[Source], folder: pa
     """Stream sections whose tokenizers exist: the first host trains those that do not, the others wait and read."""
     if jax.process_count() == 1:
         return fit_tokenizers(sections, sources, folder)
-    from jax.experimental import multihost_utils
-
     if jax.process_index() == 0:
         fit_tokenizers(sections, sources, folder)
-    multihost_utils.sync_global_devices("tokenizers")
+    meet("tokenizers")
     return fit_tokenizers(sections, sources, folder)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from orbax.checkpoint import multihost
 
 from mmjax import progress
 from mmjax.bundle import Model, save
 from mmjax.data.evaluation import EvalData
 from mmjax.data.loader import SkipLedger
+from mmjax.distributed.hosts import meet
 from mmjax.errors import RunError
 from mmjax.evaluation.runner import evaluate
 from mmjax.training import resume
@@ -37,7 +37,6 @@ from mmjax.training.tree import path_name
 
 log = logging.getLogger(__name__)
 IN_FLIGHT = 2  # steps dispatched before the oldest one's numbers are read
-MEETING = 1800  # seconds that a host waits for the others
 
 
 class Trainer:
@@ -231,11 +230,6 @@ class Trainer:
         sections = {"task": run.task_section, "streams": run.stream_sections}
         config = {**sections, "config": run.config, "libraries": versions()}
         return Model(run.exported, run.export(self.state.best_params), run.streams, config)
-
-
-def meet(name: str) -> None:
-    """Waits for the other hosts without computing: a collective gives up on a host that still compiles (gloo: 30 s)."""
-    multihost.sync_global_processes(name, processes=set(range(jax.process_count())), timeout=MEETING)
 
 
 def sum_over_hosts(counts: np.ndarray) -> np.ndarray:

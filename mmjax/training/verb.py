@@ -10,6 +10,12 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 75 stopped by SIGTERM, SIGINT or pree
 import argparse
 import pathlib
 import sys
+from typing import TYPE_CHECKING
+
+from mmjax import distributed
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", choices=("auto", "force"), default="auto", help="force: go on with a changed config"
     )
-    parser.add_argument(
-        "--distributed", action="store_true", help="join the other hosts (see docs/training.md for the variables)"
-    )
     parser.add_argument("--json", action="store_true", help="print the final numbers as JSON")
+    distributed.add_arguments(parser)
     parser.set_defaults(overrides={})
 
 
@@ -30,7 +34,13 @@ def run(args: argparse.Namespace) -> int:
     from mmjax.start import start_jax
 
     config = read(args.config, args.overrides)
-    start_jax(args.distributed)
+    start_jax()
+    with distributed.joined(args):
+        return train(config, args)
+
+
+def train(config: "ConfigDict", args: argparse.Namespace) -> int:
+    """Trains, evaluates and reports, with all processes of the run. Returns the exit code."""
     args.workdir.mkdir(parents=True, exist_ok=True)
     from mmjax.training.assemble import assemble
     from mmjax.training.loop import Trainer

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 
 from mmjax.cli import main
 from mmjax.inference.shards import read_features, read_rows
+from tests.distributed.ports import free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
 OPTIONS = ["--data", "tests.data.toys:Toy", "--data-option", "bad=(1, 3, 4)", "--max-skip-rate", "0.5"]
@@ -19,9 +19,7 @@ OPTIONS = ["--data", "tests.data.toys:Toy", "--data-option", "bad=(1, 3, 4)", "-
 
 def two_hosts(*arguments):
     """Both exit codes and what both printed on stderr."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     fixed = {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCESSES": "2"}
     hosts = [
         subprocess.Popen(
@@ -58,13 +56,3 @@ def test_two_hosts_write_what_one_writes(clip, tmp_path):
     (tmp_path / "file").touch()
     codes, errors = two_hosts(*options, "--out", str(tmp_path / "file" / "below"))
     assert codes == [2, 2] and all("file/below: Not a directory" in error for error in errors)
-
-
-@pytest.mark.parametrize("variables", [{}, {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "two"}])
-def test_distributed_where_nothing_says_who_the_others_are(tmp_path, variables):
-    command = [sys.executable, "-m", "mmjax.cli", "embed", "--distributed", "--model", "x", "--data", "y", "--out", "z"]
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | variables
-    done = subprocess.run(command, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    needed = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID"
-    assert done.stderr.startswith(f"mmjax embed: --distributed: set {needed}")

@@ -1,13 +1,13 @@
 """Two real processes of two devices each, over gloo: the same numbers as one device, and one set of files."""
 
-import os
+import re
 import signal
-import socket
 
 import numpy as np
 import pytest
 
 from mmjax.training.metrics import read
+from tests.distributed.ports import free_port
 from tests.training import test_resume as runs
 
 SGD = ("--config.optimizer.name=sgd", "--config.optimizer.b1=0.0", "--config.optimizer.ema=0.0")
@@ -16,20 +16,9 @@ ACROSS = ("--config.mesh.data=1", "--config.mesh.fsdp=4", "--config.log.report=T
 FLAGS = (*SGD, "--config.optimizer.learning_rate=0.05", "--config.matmul_precision=highest")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def start_pair(folder, *options, monkeypatch, steps=5):
-    monkeypatch.setitem(os.environ, "JAX_COORDINATOR_ADDRESS", f"127.0.0.1:{free_port()}")
-    monkeypatch.setitem(os.environ, "JAX_NUM_PROCESSES", "2")
-    processes = []
-    for i in range(2):
-        monkeypatch.setitem(os.environ, "JAX_PROCESS_ID", str(i))
-        processes.append(runs.start(folder, "--distributed", *FLAGS, *options, devices=2, steps=steps))
-    return processes
+def start_pair(folder, *options, steps=5):
+    others = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process")
+    return [runs.start(folder, *others, str(i), *FLAGS, *options, devices=2, steps=steps) for i in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +29,8 @@ def single(tmp_path_factory):
 
 
 @pytest.mark.parametrize("mesh", [(), ACROSS])
-def test_equal_to_one_device(tmp_path, single, mesh, monkeypatch):
-    for process in start_pair(tmp_path, *mesh, monkeypatch=monkeypatch):
+def test_equal_to_one_device(tmp_path, single, mesh):
+    for process in start_pair(tmp_path, *mesh):
         runs.finish(process)
     ours, theirs = (read(folder / "metrics.jsonl") for folder in (tmp_path, single))
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
@@ -56,30 +45,31 @@ def test_equal_to_one_device(tmp_path, single, mesh, monkeypatch):
         assert "Weights of the 2 × 2 patches" in (tmp_path / "report.html").read_text()
 
 
-def test_a_signal_to_one_stops_both_at_one_step(tmp_path, monkeypatch):
-    processes = start_pair(tmp_path, monkeypatch=monkeypatch, steps=4000)
+def test_a_signal_to_one_stops_both_at_one_step(tmp_path):
+    processes = start_pair(tmp_path, steps=4000)
     runs.wait_for_step(processes[0], tmp_path, 3)
     processes[1].send_signal(signal.SIGTERM)
-    for process in processes:
-        runs.finish(process, code=75)
+    errors = [runs.finish(process, code=75)[1] for process in processes]
+    table = r"process  host +devices\n0        \S+ +2 x cpu\n1        \S+ +2 x cpu\n"
+    assert re.search(table, errors[0]) and not re.search(table, errors[1])
     saved = [int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
     assert max(saved) == read(tmp_path / "metrics.jsonl")[-1]["step"]
 
 
-def test_too_many_bad_items_on_one_stop_both(tmp_path, monkeypatch):
+def test_too_many_bad_items_on_one_stop_both(tmp_path):
     """Alone, the host that meets them would leave the other waiting for its part of the next step."""
-    for process in start_pair(tmp_path, "--config.data.train.bad=(3,)", monkeypatch=monkeypatch, steps=4000):
+    for process in start_pair(tmp_path, "--config.data.train.bad=(3,)", steps=4000):
         _, err = runs.finish(process, code=1)
         assert "shades: " in err and "more than data.max_skip_rate 0.01" in err
     assert read(tmp_path / "metrics.jsonl")[-1]["step"] < 10
 
 
-def test_one_process_resumes_what_two_began(tmp_path, monkeypatch):
+def test_one_process_resumes_what_two_began(tmp_path):
     """With the evaluation of step 6 on two hosts, and that of the end on one."""
     reference = tmp_path / "reference"
     runs.finish(runs.start(reference, *FLAGS, steps=8))
     folder = tmp_path / "run"
-    processes = start_pair(folder, "--config.checkpoint.every=7", monkeypatch=monkeypatch, steps=8)
+    processes = start_pair(folder, "--config.checkpoint.every=7", steps=8)
     runs.wait_for_step(processes[0], folder, 7)
     for process in processes:
         process.kill()
