@@ -180,7 +180,7 @@ def torch_side(rows: int, compiled: bool) -> Step:
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, np.log(100))
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
