@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from common import write_result  # noqa: E402
+from turns import ask, in_turns, server  # noqa: E402
 
 SIDES = ("mmjax", "hf", "hf_compiled", "open_clip", "open_clip_compiled")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -70,37 +71,15 @@ def rounds(sides: Sequence[str], folder: pathlib.Path, size: int, repeats: int) 
     """Images per second of every side, once a round."""
     rates: dict[str, list[float]] = {side: [] for side in sides}
     with contextlib.ExitStack() as stack:
-        processes = {side: stack.enter_context(server(side, folder)) for side in sides}
+        processes = {side: stack.enter_context(server(__file__, side, str(folder))) for side in sides}
         features = {side: np.array(ask(process, size, 0)) for side, process in processes.items()}
         for side, values in features.items():
             if (difference := np.abs(values - features[sides[0]]).max()) > 1e-4:
                 raise SystemExit(f"{side}: features differ from those of {sides[0]} by {difference:.1e}")
         calls = {side: max(1, round(STRETCH / ask(process, size, 1)[0])) for side, process in processes.items()}
-        for turn in range(repeats):
-            for place in range(len(sides)):
-                side = sides[(turn + place) % len(sides)]
-                rates[side].append(size * calls[side] / ask(processes[side], size, calls[side])[0])
+        for side in in_turns(sides, repeats):
+            rates[side].append(size * calls[side] / ask(processes[side], size, calls[side])[0])
     return rates
-
-
-@contextlib.contextmanager
-def server(side: str, folder: pathlib.Path) -> Iterator[subprocess.Popen]:
-    """A process that holds one side."""
-    command = [sys.executable, __file__, "--serve", side, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        assert process.stdin
-        process.stdin.close()
-
-
-def ask(process: subprocess.Popen, size: int, calls: int) -> list[float]:
-    """The seconds that so many calls take; for 0 calls the features of the first row."""
-    assert process.stdin and process.stdout
-    print(json.dumps([size, calls]), file=process.stdin, flush=True)
-    for line in process.stdout:
-        if line.startswith("["):
-            return json.loads(line)
-    raise SystemExit(f"{process.args!r}: the process ended")
 
 
 def serve(side: str, folder: str) -> None:

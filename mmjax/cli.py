@@ -20,6 +20,7 @@ from mmjax.errors import RunError, UserError, nearest
 # verb: (module, what it does)
 VERBS = {
     "train": ("mmjax.training.verb", "train a model from a config, or resume a run"),
+    "plan": ("mmjax.planning.verb", "tell what a run needs and how long it takes, before renting chips"),
     "evaluate": ("mmjax.evaluation.verb", "score a model on data"),
     "embed": ("mmjax.inference.embed", "embed a data set into sharded files"),
     "search": ("mmjax.inference.search", "find items by text, picture or id"),

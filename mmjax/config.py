@@ -115,7 +115,7 @@ def build(section: Any, known: Mapping[str, Callable] | type, where: str, **give
         given = {"where": where} | given
     check(make, arguments, where, given)
     schema = schema_of(make)
-    arguments = {key: as_typed(value, schema[key][0]) for key, value in arguments.items()}
+    arguments = {key: as_typed(said(value, schema[key][0]), schema[key][0]) for key, value in arguments.items()}
     if not inspect.isclass(target):
         return functools.partial(target, **arguments, **given)
     try:
@@ -157,7 +157,7 @@ def check(target: Callable, arguments: Mapping[str, Any], where: str, given: Map
             if required:
                 maker = getattr(target, "__self__", target)  # of Align.from_config: Align
                 raise UserError(f"{where}.{key} is missing: {maker.__name__} needs it")
-        elif not fits(arguments[key], annotation):
+        elif not fits(said(arguments[key], annotation), annotation):
             raise UserError(f"{where}.{key} must be {describe(annotation)}, got {arguments[key]!r}")
 
 
@@ -208,6 +208,12 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return _fits_container(value, annotation, origin, args)
+
+
+def said(value: Any, annotation: Any) -> Any:
+    """None as the word "none" where that is one of the choices: `--config.….remat=none` means it."""
+    choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+    return "none" if value is None and "none" in choices else value
 
 
 def as_typed(value: Any, annotation: Any) -> Any:

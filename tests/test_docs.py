@@ -26,13 +26,14 @@ PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md
 FINETUNING = ROOT / "docs" / "finetuning.md"
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
-TINY = ["--config.steps=2", "--config.batch_size=16", "--config.log.every=1"]
+TINY = ["--config.steps=2", "--config.batch_size=16", "--config.evaluate.batch_size=256", "--config.log.every=1"]
 QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quickstart"
 
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
-    r"mmjax train .*": TINY,
+    r"mmjax train (?!.*_vit_).*": TINY,
+    r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],
     r"mmjax embed .*": ["--limit", "16"],
     r"mmjax (search|classify) .*": [],
@@ -45,7 +46,17 @@ HERE = {
     r"make( [a-z-]+)?": ["--dry-run"],
 }
 # Pattern: the test that runs it.
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    r"mmjax train --config configs/(clip_vit_b16|clip_vit_l14|siglip_vit_so400m).py .*": (
+        "tests/training/test_pod_configs.py::test_a_pod_config_trains"
+    ),
+    r"mmjax plan --config configs/clip_vit_b16.py --topology v5e:16x16": (
+        "tests/planning/test_pods.py::test_one_of_them_is_compiled_each_time"
+    ),
+    r"mmjax plan --config configs/(clip_vit_l14|siglip_vit_so400m).py --topology v5[ep]:\w+": (
+        "tests/planning/test_pods.py::test_the_others_are_compiled_at_leisure"
+    ),
+}
 
 
 # --- commands

@@ -25,7 +25,6 @@ from mmjax.training.state import initializer
 from mmjax.training.step import make_step
 
 Library = Literal["hf", "open_clip"]
-EPS = 1e-8  # of mmjax's AdamW
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 END = 49407  # CLIP's <|endoftext|>
 
@@ -142,17 +141,16 @@ def our_losses(start: Start, options: Optimizer, batches: Sequence[Batch]) -> li
 
 
 def their_losses(
-    start: Start, options: Optimizer, batches: Sequence[Batch], eps: float = EPS, decaying: Collection[str] = ()
+    start: Start, options: Optimizer, batches: Sequence[Batch], decaying: Collection[str] = ()
 ) -> list[float]:
     """The loss of every step of a loop as anybody writes it in torch.
 
     Args:
-      eps: of Adam.
       decaying: the parameters that decay; none named: as on our side.
     """
     model = read_model(start).train()
     groups = parameter_groups(model, decaying or start.decaying, options.weight_decay)
-    rule = torch.optim.AdamW(groups, options.learning_rate, (options.b1, options.b2), eps)
+    rule = torch.optim.AdamW(groups, options.learning_rate, (options.b1, options.b2), options.eps)
     rate = options.rate(len(batches))
     losses = []
     for step, batch in enumerate(batches):

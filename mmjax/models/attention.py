@@ -1,4 +1,4 @@
-"""Multi-head attention: by XLA, or by cuDNN through `jax.nn.dot_product_attention`."""
+"""Multi-head attention: by XLA, by a kernel of ours on TPUs, or by cuDNN through `jax.nn.dot_product_attention`."""
 
 from functools import partial
 from typing import Literal
@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from mmjax.models.layers import NormKind, make_dense, make_norm
+from mmjax.models.fused_attention import LOW, fits, fused_attention
+from mmjax.models.layers import NormKind, make_dense, make_norm, platform
 from mmjax.models.positions import rotate
 
-Implementation = Literal["auto", "xla", "cudnn"]
+Implementation = Literal["auto", "xla", "fused", "cudnn"]
 
 
 class Attention(nn.Module):
@@ -24,7 +25,7 @@ class Attention(nn.Module):
       heads: their number; the width divides by it.
       causal: a query reads no key after its own place.
       qk_norm: norms queries and keys per head (Dehghani et al. 2023), which keeps logits bounded in large models.
-      implementation: "auto" takes cuDNN's fused kernel where it can run, else XLA.
+      implementation: "auto" takes a fused kernel where one can run: "fused" on TPUs, "cudnn" on GPUs; else "xla".
     """
 
     heads: int
@@ -79,7 +80,10 @@ def attend(
     implementation: Implementation = "auto",
 ) -> Float[Array, "b n heads dim"]:
     """Softmax attention in the arrays' dtype with the softmax in float32; zeros for a query that may read no key."""
-    if choose(implementation, query, mask) == "cudnn":
+    chosen = choose(implementation, query, key, mask)
+    if chosen == "fused":
+        out = fused_attention(query, key, value, mask, causal, interpret=platform() != "tpu")
+    elif chosen == "cudnn":
         among = None if mask is None else mask[:, None, None, :]
         out = jax.nn.dot_product_attention(query, key, value, mask=among, is_causal=causal, implementation="cudnn")
     else:
@@ -88,12 +92,17 @@ def attend(
 
 
 def choose(
-    implementation: Implementation, query: Float[Array, "b n heads dim"], mask: Bool[Array, "b m"] | None
-) -> Literal["xla", "cudnn"]:
-    """What "auto" means here: cuDNN on a GPU, for the 16-bit types and head sizes that its kernel takes."""
+    implementation: Implementation,
+    query: Float[Array, "b n heads dim"],
+    key: Float[Array, "b m heads dim"],
+    mask: Bool[Array, "b m"] | None,
+) -> Literal["xla", "fused", "cudnn"]:
+    """What "auto" means here: the kernel of the accelerator, for the types and shapes that it takes."""
     if implementation != "auto":
         return implementation
-    fits = (
+    if platform() == "tpu":
+        return "fused" if fits(query, key) else "xla"
+    suits = (
         query.shape[1] > 1
         and query.dtype in (jnp.bfloat16, jnp.float16)
         and query.shape[-1] % 8 == 0
@@ -101,7 +110,7 @@ def choose(
     )
     # A mask travels as a bias, whose gradient kernel wants even lengths.
     even = mask is None or (query.shape[1] % 2 == 0 and mask.shape[1] % 2 == 0)
-    return "cudnn" if jax.default_backend() == "gpu" and fits and even else "xla"
+    return "cudnn" if platform() == "gpu" and suits and even else "xla"
 
 
 def attention_weights(
@@ -129,8 +138,7 @@ def _attend_heads_first(
     matmul = partial(jnp.matmul, precision=precision)
     logits = matmul(query, key.swapaxes(2, 3), preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     if causal or mask is not None:
-        # Large and finite, and far from where a sum of two overflows: a row that reads no key gets no NaN.
-        logits = jnp.where(_allowed(logits.shape[-2:], mask, causal), logits, -0.7 * jnp.finfo(jnp.float32).max)
+        logits = jnp.where(_allowed(logits.shape[-2:], mask, causal), logits, LOW)
     return matmul(jax.nn.softmax(logits, axis=-1).astype(value.dtype), value).swapaxes(1, 2)
 
 

@@ -65,6 +65,12 @@ def gather(table: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return table if parts == 1 else jax.lax.with_sharding_constraint(table, PartitionSpec())
 
 
+def platform() -> str:
+    """What is compiled for: the devices of the mesh in force, which need not be here, or else what JAX finds."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()
+
+
 def _batch_axes() -> dict[str, int]:
     """Sizes of the batch axes of the mesh in force, those of them that XLA lays out by itself."""
     mesh = jax.sharding.get_abstract_mesh()

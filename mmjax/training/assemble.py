@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmjax.bundle import blank_batch
@@ -32,18 +31,33 @@ from mmjax.training.resume import jsonable
 from mmjax.training.step import check_accumulation
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What the loop works with.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """All that the program of a step follows from.
 
     Attributes:
+      experiment: the parsed sections.
+      mesh: the devices, which need not be here, or an abstract mesh, of which a step can be traced.
+      streams: by name, what gives a batch its shapes.
+      task: what trains.
+    """
+
+    experiment: Experiment
+    mesh: Any
+    streams: Mapping[str, Any]
+    task: Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(Blueprint):
+    """What the loop works with.
+
+    Attributes, beside those of `Blueprint`:
       folder: where everything but the checkpoints is written.
       home: where that belongs: the same folder, or one on an object store.
-      experiment: the parsed sections.
       config: the whole config as JSON, as the user gave it.
       task_section, stream_sections: as built, with what was derived filled in: what a bundle holds.
-      mesh, streams, loader, evaluators: the objects.
-      task: what trains.
+      loader, evaluators: the objects.
       exported: the task that is evaluated and saved; the same one, unless `task` wraps it in a LoRA.
       export: parameters of `task` as those of `exported`.
       starts: where the first parameters come from; empty if all are drawn.
@@ -52,16 +66,12 @@ class Run:
 
     folder: pathlib.Path
     home: Home
-    experiment: Experiment
     config: Mapping[str, Any]
     task_section: Mapping[str, Any]
     stream_sections: Mapping[str, Any]
-    mesh: Mesh
-    task: Any
     exported: Any
     export: Callable[[Params], Params]
     starts: tuple[Start, ...]
-    streams: Mapping[str, Any]
     loader: Loader
     evaluators: Mapping[str, Any]
     eval_data: EvalData | None
@@ -81,15 +91,11 @@ def assemble(config: ConfigDict, folder: pathlib.Path | Home) -> Run:
     check_batch(experiment.batch_size, mesh)
     evaluators = make_evaluators(experiment.evaluate.on)
     sources, weights = open_sources(experiment.data.train)
-    sections = tokenized(plain(experiment.data.streams), sources, home)
-    sections = {n: with_defaults(section, STREAMS, f"config.data.streams.{n}") for n, section in sections.items()}
-    streams = {name: build(section, STREAMS, f"config.data.streams.{name}") for name, section in sections.items()}
+    sections, streams = build_streams(tokenized(plain(experiment.data.streams), sources, home))
     task_section = complete(plain(experiment.task), streams)
-    task = build(task_section, TASKS, "config.task")
+    task, lora = build_task(experiment, task_section, streams)
     starts = parse_starts(experiment.init_from)
     check_accumulation(experiment.optimizer, experiment.batch_size, mesh.shape["data"] * mesh.shape["fsdp"])
-    check_towers(task_section, streams)
-    lora = None if experiment.lora is None else build(experiment.lora, Lora, "config.lora", task=task)
     data, ways = experiment.data, mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-(experiment.evaluate.batch_size or experiment.batch_size) // ways) * ways
     limit = experiment.evaluate.limit or None
@@ -126,6 +132,19 @@ def agree_on_data(run: Run) -> None:
     held_out = {"eval": run.eval_data, "test": run.test_data}
     sources |= {name: data.source for name, data in held_out.items() if data is not None}
     agree("data", flatten({name: fingerprint(source) for name, source in sources.items()}))
+
+
+def build_streams(sections: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sections with their defaults filled in, and the streams that they describe."""
+    full = {name: with_defaults(section, STREAMS, f"config.data.streams.{name}") for name, section in sections.items()}
+    return full, {name: build(section, STREAMS, f"config.data.streams.{name}") for name, section in full.items()}
+
+
+def build_task(experiment: Experiment, section: Mapping[str, Any], streams: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The task, and the LoRA that wraps it if there is one."""
+    task = build(section, TASKS, "config.task")
+    check_towers(section, streams)
+    return task, None if experiment.lora is None else build(experiment.lora, Lora, "config.lora", task=task)
 
 
 def freeze(experiment: Experiment, pattern: str) -> Experiment:
@@ -218,7 +237,7 @@ def check_towers(task: Mapping[str, Any], streams: Mapping[str, Any]) -> None:
                 )
 
 
-def abstract_batch(run: Run) -> Any:
+def abstract_batch(run: Blueprint) -> Any:
     """A blank batch of the fewest rows that divide over the mesh: shapes for initialising."""
     return blank_batch(run.streams, run.mesh.shape["data"] * run.mesh.shape["fsdp"])
 

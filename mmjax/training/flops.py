@@ -4,7 +4,7 @@ XLA's own `cost_analysis` counts the body of a loop once, so a scanned stack of 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -27,10 +27,23 @@ def training_flops(forward: int, step: int) -> float:
 
 def count(jaxpr: Jaxpr) -> int:
     """Operations of a program, one multiply-add being two; elementwise work is left out, as is usual."""
-    return sum(map(_equation, jaxpr.eqns))
+    return sum(times * _operations(eqn) for eqn, times in equations(jaxpr))
 
 
-def _equation(eqn: JaxprEqn) -> int:
+def equations(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
+    """Every equation of a program and of those inside it, and how often it runs; of branches the most costly."""
+    for eqn in jaxpr.eqns:
+        inner = [program for value in eqn.params.values() for program in _programs(value)]
+        if eqn.primitive.name == "cond":
+            inner = [max(inner, key=count)]
+        if inner and not _operations(eqn):
+            for program in inner:
+                yield from equations(program, times * _times(eqn))
+        else:
+            yield eqn, times
+
+
+def _operations(eqn: JaxprEqn) -> int:
     name = eqn.primitive.name
     if name == "dot_general":
         return _matmul(eqn)
@@ -38,14 +51,13 @@ def _equation(eqn: JaxprEqn) -> int:
         return _convolution(eqn)
     if name.startswith("dot_product_attention"):  # cuDNN's kernel, which has no program inside
         return _fused_attention(eqn) * (2 if "bwd" in name else 1)
-    inner = [count(jaxpr) for value in eqn.params.values() for jaxpr in _programs(value)]
-    if name == "cond":
-        return max(inner)
-    return sum(inner) * _times(eqn)
+    return 0
 
 
 def _times(eqn: JaxprEqn) -> int:
-    """How often a program inside runs: a scan once per element, a `shard_map` once per device."""
+    """How often a program inside runs: a scan per element, a `shard_map` per device, a kernel over its grid."""
+    if eqn.primitive.name == "pallas_call":
+        return math.prod(eqn.params["grid_mapping"].grid)
     if eqn.primitive.name == "shard_map":
         return math.prod(eqn.params["mesh"].shape[axis] for axis in eqn.params["newly_manual_axes"])
     return eqn.params["length"] if eqn.primitive.name == "scan" else 1

@@ -31,6 +31,7 @@ class Optimizer:
       weight_decay: decoupled, times the learning rate, on parameters that `decay` chooses.
       decay: regexes of the parameters that decay: by default the matrices, not biases, norms, scales or positions.
       b1, b2: momentum and second-moment decay, where the rule has them. Adafactor's own rule replaces b2.
+      eps: added to the root of Adam's second moment; `open_clip` takes 1e-6 for vision transformers.
       clip: largest global gradient norm; 0 for none.
       groups: (regex, factor) pairs; the first that matches multiplies the learning rate.
       layer_decay: learning-rate factor from each block to the one before it, 1 for none; see `training.layer_decay`.
@@ -51,6 +52,7 @@ class Optimizer:
     decay: tuple[str, ...] = (r"kernel$", r"embedding$")
     b1: float = 0.9
     b2: float = 0.98
+    eps: float = 1e-8
     clip: float = 1.0
     groups: tuple[tuple[str, float], ...] = ()
     layer_decay: float = 1.0
@@ -68,7 +70,7 @@ def rule(options: Optimizer) -> optax.GradientTransformation:
     """The update rule alone: no decay, no learning rate."""
     b1, b2 = options.b1, options.b2
     rules: Mapping[str, Callable[[], optax.GradientTransformation]] = {
-        "adamw": lambda: optax.scale_by_adam(b1, b2, eps=1e-8),
+        "adamw": lambda: optax.scale_by_adam(b1, b2, options.eps),
         "lion": lambda: optax.scale_by_lion(b1, b2),
         "adafactor": lambda: optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.ema(b1)),
         "muon": lambda: optax.chain(
@@ -151,7 +153,7 @@ def _update_rule(options: Optimizer, params: Params) -> optax.GradientTransforma
     """Muon orthogonalises matrices; all else learns by Adam (Jordan et al. 2024)."""
     if options.name != "muon":
         return rule(options)
-    adam = optax.scale_by_adam(options.b1, options.b2)
+    adam = optax.scale_by_adam(options.b1, options.b2, options.eps)
     labels = tree.map_named(lambda name, p: "muon" if name.endswith("kernel") and len(p.shape) >= 2 else "adam", params)
     return optax.multi_transform({"muon": rule(options), "adam": adam}, labels)
 

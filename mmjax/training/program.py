@@ -3,13 +3,14 @@
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import AbstractMesh
 
 from mmjax.batch import Batch
 from mmjax.mesh import ROWS
-from mmjax.training.assemble import Run, abstract_batch
+from mmjax.training.assemble import Blueprint, abstract_batch
 from mmjax.training.flops import count, flops_of, training_flops
 from mmjax.training.state import TrainState
 from mmjax.training.step import Step, loss_of, make_step
@@ -22,12 +23,12 @@ class Program(NamedTuple):
     flops: float
 
 
-def compile_step(run: Run, state: TrainState, key: jax.Array) -> Program:
+def compile_step(run: Blueprint, state: TrainState, key: Any) -> Program:
     """Compiles the step of a run for its mesh and precision, whichever thread calls.
 
     Args:
       state: shapes, dtypes and shardings; see `abstract_state`.
-      key: the run's key, replicated.
+      key: the run's key, replicated, or its shape.
     """
     task, experiment = run.task, run.experiment
     step = make_step(task, experiment.optimizer, experiment.steps)
@@ -39,7 +40,7 @@ def compile_step(run: Run, state: TrainState, key: jax.Array) -> Program:
         return Program(traced.lower().compile(), training_flops(forward, count(traced.jaxpr.jaxpr)))
 
 
-def global_batch(run: Run) -> Batch:
+def global_batch(run: Blueprint) -> Batch:
     """Shapes, dtypes and shardings of a batch of all hosts."""
     rows, sharding = run.experiment.batch_size, jax.NamedSharding(run.mesh, ROWS)
     return jax.tree.map(
@@ -48,8 +49,10 @@ def global_batch(run: Run) -> Batch:
 
 
 @contextlib.contextmanager
-def computing(run: Run) -> Iterator[None]:
+def computing(run: Blueprint) -> Iterator[None]:
     """The mesh and the precision of everything that a run computes; both hold for the calling thread alone."""
     precision = run.experiment.matmul_precision
-    with jax.set_mesh(run.mesh), jax.default_matmul_precision(None if precision == "default" else precision):
+    abstract = isinstance(run.mesh, AbstractMesh)  # devices that are not here: to trace, not to compile
+    mesh = jax.sharding.use_abstract_mesh(run.mesh) if abstract else jax.set_mesh(run.mesh)
+    with mesh, jax.default_matmul_precision(None if precision == "default" else precision):
         yield

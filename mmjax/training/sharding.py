@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from mmjax.training import tree
 
@@ -28,7 +28,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
 )
 
 
-def spec(name: str, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
+def spec(name: str, shape: Sequence[int], mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """How a parameter of this name and shape is split."""
     rule = next((rule for pattern, rule in RULES if tree.matches([pattern], name)), ())
     if len(rule) > len(shape):
@@ -38,6 +38,6 @@ def spec(name: str, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
     return PartitionSpec(*[None] * lead, *axes)
 
 
-def shardings(params: Any, mesh: Mesh) -> Any:
+def shardings(params: Any, mesh: Mesh | AbstractMesh) -> Any:
     """A sharding for each leaf; optimizer moments end in their parameter's name and so follow it."""
     return tree.map_named(lambda name, leaf: NamedSharding(mesh, spec(name, leaf.shape, mesh)), params)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from flax.core import FrozenDict
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from mmjax.batch import Batch
 from mmjax.tasks.base import Params, Task
@@ -58,7 +58,7 @@ def initializer(task: Task, options: Optimizer, batch: Batch) -> Initializer:
     return init
 
 
-def abstract_state(init: Initializer, mesh: Mesh) -> TrainState:
+def abstract_state(init: Initializer, mesh: Mesh | AbstractMesh) -> TrainState:
     """Shapes, dtypes and shardings of the state, without computing it."""
     shapes = jax.eval_shape(init, jax.random.key(0))
     return jax.tree.map(

@@ -107,6 +107,7 @@ def test_preempted_before_a_process_can_save(tmp_path, cluster):
     assert len(calls(folder, "scontrol")) == 1 and (folder / "code").read_text() == "0"
 
 
+@pytest.mark.slow
 def test_two_nodes_that_are_preempted_once(tmp_path, cluster, monkeypatch):
     """A real training finds its other process by SLURM's variables, saves when told to, and is queued again."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.models import attention
 from mmjax.models.attention import Attention, attend, attention_weights, choose
 from tests.models import references
 from tests.models.references import draw_params, error
@@ -90,18 +91,24 @@ def test_weights_are_sown_only_when_asked_for(x):
     assert state["intermediates"]["weights"][0].shape == (3, HEADS, 5, 5)
 
 
-def test_auto_takes_the_fused_kernel_only_where_it_runs(monkeypatch):
+def test_auto_takes_a_kernel_only_where_it_runs(monkeypatch):
+    def chosen(query, mask=None, implementation="auto"):
+        return choose(implementation, query, query, mask)
+
     half = jnp.zeros((1, 5, 2, 64), jnp.bfloat16)
     odd, even = jnp.ones((1, 5), bool), jnp.ones((1, 6), bool)
-    assert choose("auto", half, None) == "xla"  # the tests run on a CPU
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert choose("auto", half, None) == "cudnn"
-    assert choose("auto", half, odd) == "xla"
-    assert choose("auto", jnp.zeros((1, 6, 2, 64), jnp.bfloat16), even) == "cudnn"
-    assert choose("auto", half.astype(jnp.float32), None) == "xla"
-    assert choose("auto", jnp.zeros((1, 5, 2, 20), jnp.bfloat16), None) == "xla"
-    assert choose("auto", half[:, :1], None) == "xla"  # one query has nothing to fuse
-    assert choose("xla", half, None) == "xla"
+    assert chosen(half) == "xla"  # the tests run on a CPU
+    monkeypatch.setattr(attention, "platform", lambda: "tpu")
+    assert chosen(half) == chosen(half, odd) == "fused"
+    assert chosen(half.astype(jnp.float32)) == "xla"
+    monkeypatch.setattr(attention, "platform", lambda: "gpu")
+    assert chosen(half) == "cudnn"
+    assert chosen(half, odd) == "xla"
+    assert chosen(jnp.zeros((1, 6, 2, 64), jnp.bfloat16), even) == "cudnn"
+    assert chosen(half.astype(jnp.float32)) == "xla"
+    assert chosen(jnp.zeros((1, 5, 2, 20), jnp.bfloat16)) == "xla"
+    assert chosen(half[:, :1]) == "xla"  # one query has nothing to fuse
+    assert chosen(half, None, "xla") == "xla"
 
 
 def test_heads_must_divide_the_width(x):

@@ -28,7 +28,11 @@ def single(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mesh", [(), ACROSS])
+# Features that pass from process to process, in micro-batches: GradCache and the ring together.
+RING = ("--config.task.loss={'name': 'info_nce', 'impl': 'ring', 'tile': 3}", "--config.optimizer.accumulate=2")
+
+
+@pytest.mark.parametrize("mesh", [(), ACROSS, RING], ids=["data", "across", "ring"])
 def test_equal_to_one_device(tmp_path, single, mesh):
     for process in start_pair(tmp_path, *mesh):
         runs.finish(process)

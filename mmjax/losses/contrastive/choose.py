@@ -16,7 +16,7 @@ from mmjax.losses.contrastive.tiles import Logits, Rule
 log = logging.getLogger(__name__)
 Impl = Literal["auto", "dense", "tiled", "gather", "ring"]
 ROW_AXES = ("data", "fsdp")
-DENSE = 64 << 20  # bytes of all logits, or of one device's share of them, that are no trouble
+DENSE = 64 << 20  # bytes of all logits that are no trouble
 GATHERED = 256 << 20  # bytes of one side's features, of all devices together
 
 
@@ -49,12 +49,12 @@ def choose(
     if impl == "tiled" and parts > 1:
         raise ValueError(f"impl 'tiled' is for one device, and rows are split over {parts}; take 'gather' or 'ring'")
     if impl == "auto":
-        impl = _automatic(len(a) * len(b) * 4 / parts, b.size * b.dtype.itemsize, parts)
+        impl = _automatic(len(a) * len(b) * 4, b.size * b.dtype.itemsize, parts)
         log.info("%s of %d x %d pairs on %d devices: %s", name, len(a), len(b), parts, impl)
     return Chosen("tiled" if parts == 1 and impl in ("gather", "ring") else impl, axes, mesh if axes else None)
 
 
-def _automatic(logits: float, gathered: int, parts: int) -> Impl:
+def _automatic(logits: int, gathered: int, parts: int) -> Impl:
     if logits <= DENSE:
         return "dense"
     return "tiled" if parts == 1 else "gather" if gathered <= GATHERED else "ring"

@@ -66,15 +66,17 @@ def info_nce(
     pairs = make_pairs(a, b, valid_a, valid_b, group_a, group_b)
     weight = pairs.positive if target is None else jnp.where(pairs.both, target, 0.0)
     logits, weight = scale * pairs.cosine, weight.astype(jnp.float32)
-    return (_one_way(logits, weight, pairs.both) + _one_way(logits.T, weight.T, pairs.both.T)) / 2
+    return (_one_way(logits, weight, pairs.both, 1) + _one_way(logits, weight, pairs.both, 0)) / 2
 
 
-def _one_way(logits: Float[Array, "n m"], weight: Float[Array, "n m"], both: Bool[Array, "n m"]) -> Float[Array, ""]:
-    """Cross-entropy of each row's softmax with its normalised weights, mean over the rows that have any weight."""
-    log_softmax = jax.nn.log_softmax(jnp.where(both, logits, NONE), axis=1)
-    total = weight.sum(axis=1)
-    share = weight / jnp.where(total > 0, total, 1.0)[:, None]
-    return mean_where(-jnp.sum(jnp.where(share > 0, share * log_softmax, 0.0), axis=1), total > 0)
+def _one_way(
+    logits: Float[Array, "n m"], weight: Float[Array, "n m"], both: Bool[Array, "n m"], axis: int
+) -> Float[Array, ""]:
+    """Cross-entropy of softmaxes along an axis with their normalised weights, mean over those that have any weight."""
+    log_softmax = jax.nn.log_softmax(jnp.where(both, logits, NONE), axis=axis)
+    total = weight.sum(axis=axis)
+    share = weight / jnp.expand_dims(jnp.where(total > 0, total, 1.0), axis)
+    return mean_where(-jnp.sum(jnp.where(share > 0, share * log_softmax, 0.0), axis=axis), total > 0)
 
 
 class Met(NamedTuple):

@@ -1,0 +1,111 @@
+"""A step of GPUs that are not here, from the traced model alone: less than a compiler knows, and said so.
+
+Operations are those of the traced step, recomputation included. Memory traffic is what every matrix product reads and
+writes, plus the update of the parameters; elementwise work counts as fused into the products. The state is split by
+the sharding rules. What the backward pass keeps is an upper bound: attention is traced as XLA does it, with its logits.
+Transfers are those of the gradients (`data`) and of gathered parameters (`fsdp`); a `tensor` axis is refused.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import Jaxpr
+from jax.sharding import AbstractMesh, AxisType
+from ml_collections import ConfigDict
+
+from mmjax.errors import UserError
+from mmjax.mesh import AXES, axis_sizes
+from mmjax.planning.compiling import kept_on_a_chip, key_of, shapes_of
+from mmjax.planning.counts import Collective, Counts
+from mmjax.planning.draft import draft
+from mmjax.planning.estimate import Estimate, estimate_of
+from mmjax.planning.memory import Memory, shard_bytes, state_bytes
+from mmjax.planning.network import Group
+from mmjax.planning.topology import Topology
+from mmjax.training.assemble import Blueprint
+from mmjax.training.experiment import Experiment
+from mmjax.training.flops import count, equations, training_flops
+from mmjax.training.program import computing, global_batch
+from mmjax.training.state import TrainState
+from mmjax.training.step import loss_of, make_step
+
+TOUCHED = 7  # float32 values of each parameter that an update reads or writes: itself, two moments, its gradient
+
+
+class Analysis(NamedTuple):
+    """What `plan.Plan` wants to know; see there."""
+
+    mesh: dict[str, int]
+    memory: Memory
+    flops: float
+    counts: Counts
+    estimate: Estimate
+
+
+def analyse(config: ConfigDict, experiment: Experiment, topology: Topology) -> Analysis:
+    """Raises UserError for a mistake in the config, or a mesh that does not fit the chips."""
+    sizes = axis_sizes(experiment.mesh, topology.chips)
+    if sizes[-1] > 1:
+        raise UserError(
+            f"--topology {topology.name}: a plan without a compiler knows no tensor axis; set mesh.tensor=1"
+        )
+    blueprint = draft(config, experiment, AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3))
+    state, chips = shapes_of(blueprint), topology.chips
+    step, forward = _traced(blueprint, state)
+    flops = training_flops(forward, count(step))
+    parameters, optimizer = state_bytes(state)
+    batch, kept = shard_bytes(global_batch(blueprint)), kept_on_a_chip(blueprint, state)
+    total = parameters + optimizer + batch + kept + parameters  # the gradients beside what is kept
+    memory = Memory(parameters, optimizer, batch, kept, kept + parameters, total)
+    operations = count(step) / chips
+    counts = Counts(operations, operations, _products_bytes(step) / chips + TOUCHED * parameters)
+    mesh = dict(zip(AXES, sizes, strict=True))
+    grouped = _transfers(mesh, state, topology)
+    assert topology.chip
+    known = estimate_of(counts, grouped, flops / chips, topology.chip)
+    return Analysis(mesh, memory, flops, counts, known)
+
+
+def _traced(blueprint: Blueprint, state: TrainState) -> tuple[Jaxpr, int]:
+    """The step, and the operations of its forward pass."""
+    batch, key = global_batch(blueprint), key_of(blueprint)
+    step = make_step(blueprint.task, blueprint.experiment.optimizer, blueprint.experiment.steps)
+    with computing(blueprint):
+        whole = jax.make_jaxpr(step)(state, batch, key).jaxpr
+        forward = jax.make_jaxpr(lambda p, b, k: loss_of(blueprint.task, p, b, k).total)(state.params, batch, key)
+    return whole, count(forward.jaxpr)
+
+
+def _products_bytes(jaxpr: Jaxpr) -> float:
+    """What all matrix products read and write."""
+    names = ("dot_general", "conv_general_dilated")
+    found = [(eqn, times) for eqn, times in equations(jaxpr) if eqn.primitive.name in names]
+    return float(sum(times * _size(v) for eqn, times in found for v in (*eqn.invars, *eqn.outvars)))
+
+
+def _size(variable: Any) -> int:
+    return math.prod(variable.aval.shape) * variable.aval.dtype.itemsize
+
+
+def _transfers(sizes: dict[str, int], state: TrainState, topology: Topology) -> list[tuple[Collective, Group]]:
+    """Of one step: gradients in float32, parameters gathered twice in the two bytes of the compute dtype."""
+    whole = sum(math.prod(x.shape) for x in jax.tree.leaves(state.params))
+    own = int(shard_bytes(state.params))
+    wanted = (
+        ("data", "all-reduce", own, 1),
+        ("fsdp", "all-gather", 2 * whole, 2),
+        ("fsdp", "reduce-scatter", 4 * whole, 1),
+    )
+    found = []
+    for axis, kind, size, times in wanted:
+        nodes = _nodes(sizes[axis], sizes["fsdp"] if axis == "data" else 1, topology)
+        group = Group((axis,), sizes[axis], 1, nodes, 1)
+        found += [(Collective(kind, size, "", axis, times), group)] if sizes[axis] > 1 else []
+    return found
+
+
+def _nodes(members: int, apart: int, topology: Topology) -> int:
+    """Nodes that a group lies in, whose members are so many devices apart."""
+    node = topology.shape[0]
+    return min(members, -(-members * apart // node)) if members * apart > node else 1

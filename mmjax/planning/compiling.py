@@ -1,0 +1,90 @@
+"""The same step that a run would compile, for devices that need not exist, and what the compiler says of it."""
+
+import functools
+import re
+from typing import NamedTuple
+
+import jax
+
+from mmjax.planning import counts as counting
+from mmjax.planning import hlo
+from mmjax.planning.memory import Memory, kept_bytes, shard_bytes, state_bytes
+from mmjax.training.assemble import Blueprint, abstract_batch
+from mmjax.training.program import Program, compile_step, computing, global_batch
+from mmjax.training.state import TrainState, abstract_state, initializer
+from mmjax.training.step import loss_of
+
+REFUSED = re.compile(r"\(([\d.]+)([KMGT])\) exceeds available HBM|Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm")
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Compiled(NamedTuple):
+    """What is known of a step.
+
+    Attributes:
+      program: None where the compiler refused it for its memory.
+      memory: with the `total` that it asked for.
+      counts: what a chip does; None where it was refused.
+      flops: useful operations of a step on all chips, see `training.flops`.
+      text: of the compiled program; empty where it was refused.
+    """
+
+    program: Program | None
+    memory: Memory
+    counts: counting.Counts | None
+    flops: float
+    text: str
+
+
+def compile_for(blueprint: Blueprint) -> Compiled:
+    """Compiles for the mesh of the blueprint.
+
+    A program that does not fit is no error: its memory says by how much.
+    """
+    state = shapes_of(blueprint)
+    kept = kept_on_a_chip(blueprint, state)
+    parameters, optimizer = state_bytes(state)
+    batch = shard_bytes(global_batch(blueprint))
+    memory = functools.partial(Memory, parameters, optimizer, batch, kept)
+    try:
+        program = compile_step(blueprint, state, key_of(blueprint))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        asked = _asked(str(error))
+        return Compiled(None, memory(asked, parameters + optimizer + batch + asked), None, 0.0, "")
+    told = program.step.memory_analysis()  # type: ignore[attr-defined]
+    total = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes + told.temp_size_in_bytes
+    text = program.step.as_text()  # type: ignore[attr-defined]
+    counts = counting.count(hlo.parse(text))
+    return Compiled(program, memory(told.temp_size_in_bytes, total), counts, program.flops, text)
+
+
+def shapes_of(blueprint: Blueprint) -> TrainState:
+    """The state's shapes, dtypes and shardings."""
+    init = initializer(blueprint.task, blueprint.experiment.optimizer, abstract_batch(blueprint))
+    return abstract_state(init, blueprint.mesh)
+
+
+def key_of(blueprint: Blueprint) -> jax.ShapeDtypeStruct:
+    """The run's key, as a shape."""
+    dtype = jax.eval_shape(lambda: jax.random.key(0)).dtype
+    return jax.ShapeDtypeStruct((), dtype, sharding=jax.NamedSharding(blueprint.mesh, jax.P()))
+
+
+def kept_on_a_chip(blueprint: Blueprint, state: TrainState) -> float:
+    """What a chip keeps for the backward pass of one micro-batch, rows divided evenly."""
+    key, batch = key_of(blueprint), global_batch(blueprint)
+    with computing(blueprint):
+        kept = kept_bytes(lambda p, b: loss_of(blueprint.task, p, b[0], b[1]).total, state.params, (batch, key))
+    ways = blueprint.mesh.shape["data"] * blueprint.mesh.shape["fsdp"]
+    return kept / ways / blueprint.experiment.optimizer.accumulate
+
+
+def _asked(message: str) -> float:
+    """Bytes of temporaries, or of everything, that the compiler could not place; 0 where it does not say."""
+    found = REFUSED.search(message)
+    if not found:
+        return 0.0
+    number, unit = [part for part in found.groups() if part]
+    return float(number) * UNITS[unit]

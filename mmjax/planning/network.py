@@ -1,0 +1,116 @@
+"""How long a transfer between chips takes, from who takes part in it and the links between them.
+
+Conventions (bytes S, group of n): a gather or a scatter sends S (n - 1) / n from every chip, a reduction twice that
+(scatter, then gather), an all-to-all a quarter of the whole around a ring. A chip uses both directions of every torus
+axis that its group spans, one direction where the axis does not close to a ring. Transfers between slices or nodes
+carry what is left after the links: the group's bytes over its chips of one slice.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from mmjax.planning.chips import Chip
+from mmjax.planning.counts import Collective
+from mmjax.planning.topology import Topology
+
+
+class Group(NamedTuple):
+    """Chips that take part in one transfer.
+
+    Attributes:
+      axes: mesh axes along which they differ.
+      members: how many.
+      links: one-way links of each chip that carry it.
+      slices: slices or nodes that they lie in.
+      hops: for pairs, the most links between two of them.
+    """
+
+    axes: tuple[str, ...]
+    members: int
+    links: int
+    slices: int
+    hops: int
+
+
+def group_of(collective: Collective, mesh: Mesh, topology: Topology) -> Group:
+    """Reads the replica groups of a transfer."""
+    pairs = collective.kind == "collective-permute"
+    places = _members(collective, mesh)
+    coordinates = np.array([np.unravel_index(place, mesh.devices.shape) for place in places])
+    axes = tuple(name for axis, name in enumerate(mesh.axis_names) if len(set(coordinates[:, axis])) > 1)
+    where = [_place(mesh.devices.flat[place], topology) for place in places]
+    slices = len({slice_ for slice_, _ in where})
+    if not topology.chip or not topology.chip.is_tpu:
+        return Group(axes, len(places), 1, slices, 1)
+    spans = [len({place[axis] for _, place in where}) for axis in range(len(topology.shape))]
+    hops = max(_distance(a[1], b[1], topology) for a, b in zip(where[::2], where[1::2], strict=True)) if pairs else 1
+    links = sum(_directions(topology, axis) for axis, span in enumerate(spans) if span > 1)
+    return Group(axes, 2 if pairs else len(places), max(1, links), slices, max(1, hops))
+
+
+def seconds(collective: Collective, group: Group, chip: Chip) -> float:
+    """Of all its turns."""
+    n, size = group.members, collective.size
+    if collective.kind == "collective-permute":
+        once = size * group.hops / chip.link if group.slices == 1 else size / chip.network
+        return collective.times * once
+    share = {"all-reduce": 2.0, "all-to-all": n / 4}.get(collective.kind, 1.0)
+    inside = n // group.slices
+    once = share * size * (inside - 1) / inside / (chip.link * group.links) if inside > 1 else 0.0
+    if group.slices > 1:
+        once += share * size / inside * (group.slices - 1) / group.slices / chip.network
+    return collective.times * once
+
+
+def _members(collective: Collective, mesh: Mesh) -> list[int]:
+    """Places in the mesh of one group, or of all pairs one after the other."""
+    groups = collective.groups
+    if named := re.match(r"mesh\[(.*?)\](.*) \{(.*)\}", groups):
+        sizes, chosen = (
+            [int(size) for size in re.findall(pattern, named.group(part))]
+            for part, pattern in ((1, r"=(\d+)"), (3, r"_(\d+)"))
+        )
+        ids = _iota(named.group(2)).reshape(sizes) if named.group(2) else np.arange(math.prod(sizes)).reshape(sizes)
+        return ids[tuple(slice(None) if axis in chosen else 0 for axis in range(ids.ndim))].reshape(-1).tolist()
+    if iota := re.match(r"\[([\d,]+)\]<=(.*)", groups):
+        return _iota(iota.group(2)).reshape([int(x) for x in iota.group(1).split(",")])[0].tolist()
+    listed = [[int(x) for x in part.split(",")] for part in re.findall(r"\{([\d,]+)\}", groups)]
+    if collective.kind == "collective-permute":
+        return [place for pair in listed for place in pair]
+    return listed[0] if listed else list(range(mesh.size))
+
+
+def _iota(text: str) -> np.ndarray:
+    """Numbers from 0 in the shape and the order of axes that `[2,4]T(1,0)` says."""
+    found = re.search(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
+    assert found, text
+    sizes, order = ([int(x) for x in (part or "").split(",") if x] for part in found.groups())
+    ids = np.arange(math.prod(sizes)).reshape(sizes)
+    return ids.transpose(order) if order else ids
+
+
+def _place(device: Any, topology: Topology) -> tuple[int, tuple[int, ...]]:
+    """Slice or node, and the coordinates within it."""
+    if topology.chip and topology.chip.is_tpu:
+        return getattr(device, "slice_index", None) or 0, tuple(device.coords)
+    return device.process_index, (device.id,)
+
+
+def _directions(topology: Topology, axis: int) -> int:
+    """Links of a chip along an axis that a ring can use."""
+    assert topology.chip
+    return 2 if topology.shape[axis] % topology.chip.wraps == 0 else 1
+
+
+def _distance(a: Sequence[int], b: Sequence[int], topology: Topology) -> int:
+    """Links between two chips."""
+    total = 0
+    for axis, size in enumerate(topology.shape):
+        apart = abs(a[axis] - b[axis])
+        total += min(apart, size - apart) if _directions(topology, axis) == 2 else apart
+    return total

@@ -1,0 +1,73 @@
+"""A plan as lines for a terminal."""
+
+from collections.abc import Iterator
+
+from mmjax.planning.plan import Plan
+
+GIB = 2**30
+
+
+def lines(plan: Plan, price: float | None = None) -> Iterator[str]:
+    """What a reader wants to know first, first."""
+    mesh = " x ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
+    slices = f" x {plan.topology.slices} slices" if plan.topology.slices > 1 else ""
+    yield f"{plan.topology.name}{slices}: {plan.topology.chips} chips, {mesh}, batch {plan.batch_size:,} ({plan.how})"
+    yield from _memory(plan)
+    if plan.counts:
+        yield from _work(plan)
+    if plan.estimate:
+        yield from _times(plan, price)
+    if plan.measured:
+        yield from _measured(plan)
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    memory, gib = plan.memory, lambda size: f"{size / GIB:.2f} GiB"
+    if plan.capacity is None:
+        yield f"  takes {gib(memory.total)} a device; what it has is not known"
+    elif plan.fits:
+        yield f"  fits: {gib(memory.total)} of {gib(plan.capacity)} a device, {gib(plan.capacity - memory.total)} left"
+    else:
+        over = memory.total - plan.capacity
+        yield f"  does NOT fit: {gib(memory.total)} asked of {gib(plan.capacity)} a device, {gib(over)} too many"
+    yield (
+        f"    parameters {gib(memory.parameters)}, optimizer {gib(memory.optimizer)}, batch {gib(memory.batch)}, "
+        f"temporaries {gib(memory.temporaries)} (kept for the backward pass: {gib(memory.activations)})"
+    )
+
+
+def _work(plan: Plan) -> Iterator[str]:
+    counts = plan.counts
+    assert counts
+    yield (
+        f"  a step: {plan.flops:.3g} useful FLOPs on all chips (3 x forward, recomputation not counted); a device does "
+        f"{counts.flops:.3g} FLOPs and moves {counts.traffic / 1e9:,.1f} GB between memory and cores"
+    )
+    if counts.unknown_loops:
+        yield f"  loops of unknown length, counted once: {', '.join(counts.unknown_loops)}"
+
+
+def _times(plan: Plan, price: float | None) -> Iterator[str]:
+    known = plan.estimate
+    assert known
+    for transfer in known.transfers:
+        where = f"{' x '.join(transfer.axes) or 'devices'} ({transfer.members})"
+        done = f"{transfer.times} x, {transfer.size / 1e6:,.1f} MB, {transfer.seconds * 1e3:,.2f} ms"
+        yield f"    {transfer.kind} over {where}: {done}"
+    yield (
+        f"  at the peaks: compute {known.compute * 1e3:,.1f} ms, memory {known.memory * 1e3:,.1f} ms, network "
+        f"{known.network * 1e3:,.1f} ms; {known.binds} binds"
+    )
+    for name, seconds in (("all overlaps", known.overlapped), ("nothing overlaps", known.serial)):
+        cost = "" if price is None else f", cost {plan.cost(seconds, price):,.0f}"
+        yield (
+            f"    if {name}: {seconds * 1e3:,.1f} ms, MFU {100 * plan.mfu(seconds):.1f} %, "
+            f"{plan.batch_size / seconds:,.0f} examples/s, {plan.days(seconds):.2f} days for {plan.steps:,} steps{cost}"
+        )
+
+
+def _measured(plan: Plan) -> Iterator[str]:
+    median, *times = plan.measured
+    against = f", {median / plan.estimate.overlapped:.2f} x the time if all overlaps" if plan.estimate else ""
+    spread = f"{min(times) * 1e3:,.1f} to {max(times) * 1e3:,.1f}"
+    yield f"  measured here: {median * 1e3:,.1f} ms, median of {len(times)} ({spread}){against}"

@@ -1,0 +1,69 @@
+"""Operations of products, in the forms that compilers give them."""
+
+import pytest
+
+from mmjax.planning import hlo
+from mmjax.planning.matmuls import Work, work
+
+
+def of(line, **operands):
+    """The work of one line whose operands have these types."""
+    given = "\n".join(f"  %{name} = {kind} parameter({i})" for i, (name, kind) in enumerate(operands.items()))
+    program = hlo.parse(f"HloModule m\nENTRY %main () -> f32[] {{\n{given}\n  ROOT %y = {line}\n}}\n")
+    main = program.computations["main"]
+    return work(main["y"], main)
+
+
+def test_a_dot():
+    line = "f32[4,5]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}"
+    assert of(line, a="f32[4,7]{1,0}", b="f32[7,5]{1,0}") == Work(2 * 4 * 5 * 7, 2 * 4 * 5 * 7)
+
+
+@pytest.mark.parametrize(("precision", "passes"), [("highest", 6), ("high", 3), ("default", 1)])
+def test_exact_float32_takes_several_passes(precision, passes):
+    line = f"f32[4,5]{{1,0}} dot(%a, %b), lhs_contracting_dims={{1}}, operand_precision={{{precision},{precision}}}"
+    assert of(line, a="f32[4,7]{1,0}", b="f32[7,5]{1,0}").unit_flops == passes * 2 * 4 * 5 * 7
+    assert of(line, a="bf16[4,7]{1,0}", b="bf16[7,5]{1,0}").unit_flops == 2 * 4 * 5 * 7
+
+
+def test_a_batched_product_as_a_tpu_writes_it():
+    """Attention: 8 rows and 4 heads as spatial axes, whose windows meet one element in each place."""
+    line = (
+        "bf16[8,4,16,32]{3,2,1,0} convolution(%a, %b), window={size=8x4 stride=7x3 lhs_dilate=8x4}, "
+        "dim_labels=01bf_01io->01bf"
+    )
+    found = of(line, a="bf16[8,4,16,64]{3,2,1,0}", b="bf16[8,4,64,32]{3,2,1,0}")
+    assert found.flops == 2 * 8 * 4 * 16 * 32 * 64
+
+
+def test_a_linear_map_as_a_tpu_writes_it():
+    line = "bf16[8,5,32]{2,1,0} convolution(%a, %b), window={size=1}, dim_labels=b0f_io0->b0f"
+    assert of(line, a="bf16[8,5,64]{2,1,0}", b="bf16[64,32,1]{1,0,2}").flops == 2 * 8 * 5 * 32 * 64
+
+
+def test_a_sum_over_tokens_as_a_tpu_writes_it():
+    line = "bf16[64,32,1]{1,0,2} convolution(%a, %b), window={size=5}, dim_labels=f0b_i0o->bf0"
+    assert of(line, a="bf16[8,5,64]{2,1,0}", b="bf16[8,5,32]{2,1,0}").flops == 2 * 8 * 5 * 32 * 64
+
+
+def test_an_image_convolution_leaves_padding_out():
+    line = "f32[1,4,4,6]{3,2,1,0} convolution(%a, %b), window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_01io->b01f"
+    found = of(line, a="f32[1,4,4,2]{3,2,1,0}", b="f32[3,3,2,6]{3,2,1,0}")
+    assert found.flops == 2 * 6 * 2 * (3 * 4 - 2) ** 2  # of twelve places along an axis two lie outside
+
+
+def test_a_library_call_and_a_kernel_that_tells_its_cost():
+    gemm = (
+        'f32[4,5]{1,0} custom-call(%a, %b), custom_call_target="__cublas$gemm", '
+        'backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"]}}}'
+    )
+    assert of(gemm, a="f32[4,7]{1,0}", b="f32[7,5]{1,0}").flops == 2 * 4 * 5 * 7
+    kernel = (
+        'bf16[4,5]{1,0} custom-call(%a), custom_call_target="tpu_custom_call", '
+        'backend_config={"custom_call_config":{"cost_estimate":{"flops":"1234","transcendentals":"5"}}}'
+    )
+    assert of(kernel, a="bf16[4,5]{1,0}").flops == 1234
+
+
+def test_anything_else_is_no_product():
+    assert of("f32[4]{0} add(%a, %a)", a="f32[4]{0}") is None

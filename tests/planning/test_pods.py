@@ -1,0 +1,97 @@
+"""The shipped pod configs by the real TPU compiler: they fit, they are fast enough, they send what they should.
+
+One of them is compiled in every run of the tests, the others and the scaling in the slow ones.
+"""
+
+import functools
+import pathlib
+
+import jax
+import pytest
+
+from mmjax.config import read
+from mmjax.mesh import make_mesh
+from mmjax.planning.compiling import compile_for, shapes_of
+from mmjax.planning.draft import draft
+from mmjax.planning.estimate import estimate
+from mmjax.planning.topology import devices_of, parse_topology
+from mmjax.training.experiment import parse
+
+pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install 'mmjax[plan]'")
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+MB = 1 << 20
+
+
+@functools.cache
+def planned(name, topology, slices=1, **overrides):
+    """The config's step compiled for a topology, its estimate, its topology and its blueprint."""
+    config = read(str(CONFIGS / f"{name}.py"), {key.replace("__", "."): value for key, value in overrides.items()})
+    experiment, pod = parse(config), parse_topology(topology, slices)
+    blueprint = draft(config, experiment, make_mesh(experiment.mesh, devices_of(pod)))
+    compiled = compile_for(blueprint)
+    known = estimate(compiled.counts, compiled.flops, pod.chip, blueprint.mesh, pod) if compiled.counts else None
+    return compiled, known, pod, blueprint
+
+
+def check(name, topology, capfd):
+    compiled, known, pod, blueprint = planned(name, topology)
+    assert compiled.memory.total <= pod.chip.hbm
+    assert known.useful / known.overlapped >= 0.60
+    assert known.useful / known.serial >= 0.45
+    assert not compiled.counts.unknown_loops
+    assert "Involuntary full rematerialization" not in capfd.readouterr().err
+    check_transfers(compiled, known, blueprint)
+
+
+def check_transfers(compiled, known, blueprint):
+    """Parameters are gathered and gradients scattered; of the activations only features travel."""
+    experiment = blueprint.experiment
+    largest = max(4 * leaf.size for leaf in jax.tree.leaves(shapes_of(blueprint).params) if leaf.ndim < 3)
+    features = 4 * experiment.batch_size * blueprint.task.model.dim
+    for collective in compiled.counts.collectives:
+        assert collective.size <= 2 * max(largest, features), collective  # of a block's activations: gigabytes
+        if "/blocks/" in collective.where and collective.kind in ("all-to-all", "collective-permute"):
+            raise AssertionError(f"activations change their layout inside a block: {collective}")
+    kinds = {(transfer.kind, transfer.axes) for transfer in known.transfers}
+    assert ("all-gather", ("fsdp",)) in kinds and ("reduce-scatter", ("fsdp",)) in kinds
+
+
+def test_one_of_them_is_compiled_each_time(capfd):
+    check("clip_vit_b16", "v5e:16x16", capfd)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "topology"), [("clip_vit_l14", "v5e:16x16"), ("siglip_vit_so400m", "v5p:8x8x8")], ids=lambda x: str(x)
+)
+def test_the_others_are_compiled_at_leisure(name, topology, capfd):
+    check(name, topology, capfd)
+
+
+@pytest.mark.slow
+def test_bytes_of_a_chip_stay_as_pods_grow():
+    """16 to 1,024 chips with 128 examples each: what the loss gathers is all that grows."""
+    totals = []
+    for topology, slices, rows in (("v5e:4x4", 1, 2048), ("v5e:16x16", 1, 32_768), ("v5e:16x16", 4, 131_072)):
+        compiled, *_ = planned("clip_vit_b16", topology, slices, batch_size=str(rows))
+        totals.append(compiled.memory.total)
+    assert max(totals) <= 1.15 * min(totals), totals
+
+
+@pytest.mark.slow
+def test_a_naive_step_is_refused_and_says_by_how_much():
+    naive = {"task__towers__image__remat": "none", "task__towers__text__remat": "none", "mesh__fsdp": "1"}
+    compiled, known, pod, _ = planned("clip_vit_l14", "v5e:16x16", **naive)
+    assert compiled.program is None and known is None
+    assert compiled.memory.total > 3 * pod.chip.hbm
+
+
+@pytest.mark.slow
+def test_attention_by_xla_moves_far_more():
+    """What the kernel is for: the logits of every head no longer go through main memory."""
+    fused = planned("clip_vit_b16", "v5e:16x16")[0]
+    plain = {f"task__towers__{tower}__attention": "xla" for tower in ("image", "text")}
+    xla = planned("clip_vit_b16", "v5e:16x16", **plain)[0]
+    assert xla.counts.traffic > 1.5 * fused.counts.traffic
+    assert xla.counts.flops == pytest.approx(fused.counts.flops, rel=0.06)
