@@ -32,6 +32,7 @@ from mmjax.interop.load import Place
 from mmjax.interop.sources import is_foreign, read_json
 from mmjax.items import embed, is_one_item, read
 from mmjax.mesh import replicate
+from mmjax.storage import fetched
 from mmjax.tasks import TASKS
 
 FORMAT = 1
@@ -253,7 +254,7 @@ def _save_tokenizers(streams: Mapping[str, Any], sections: Mapping[str, Any], dr
 def load(
     source: str | pathlib.Path, mesh: Mesh | None = None, place: Place | None = None, options: Options | None = None
 ) -> Model:
-    """Reads a bundle folder, a run folder that holds one, or PyTorch weights: `hf:NAME-or-folder`, `open_clip:...`.
+    """Reads a bundle or a run, also on gs:// or s3://, or PyTorch weights: `hf:NAME-or-folder`, `open_clip:...`.
 
     A path without a scheme may lead to PyTorch weights as well: a folder of transformers or open_clip, or a file.
 
@@ -267,6 +268,7 @@ def load(
         bundle, which is what it is.
     """
     place = place or (lambda name, values: jnp.asarray(values) if mesh is None else replicate(values, mesh))
+    source = fetched(source)
     if of_pytorch(source):
         return load_weights(str(source), options or Options(), place)
     folder = find(pathlib.Path(source))
@@ -280,8 +282,8 @@ def load(
     flat = _read_params(folder / "params.safetensors")
     check_params(task, streams, flat, folder)
     params = {name: place(name, flat.pop(name)) for name in list(flat)}
-    config = {key: value for key, value in meta.items() if key != "format"}
-    return Model(task, traverse_util.unflatten_dict(params, sep="/"), streams, config)
+    del meta["format"]
+    return Model(task, traverse_util.unflatten_dict(params, sep="/"), streams, meta)
 
 
 def load_weights(source: str, options: Options, place: Place = lambda name, values: jnp.asarray(values)) -> Model:
@@ -369,8 +371,7 @@ def check_params(task: Any, streams: Mapping[str, Any], params: Mapping[str, np.
 
 def blank_batch(streams: Mapping[str, Any], rows: int) -> Batch:
     """A batch of zeros in the shapes that the streams give: enough for shapes and for compiling."""
-    present = np.zeros(rows, bool)
-    index = np.zeros(rows, np.int32)
+    present, index = np.zeros(rows, bool), np.zeros(rows, np.int32)
 
     def stream(transform: Any) -> Stream:
         blank = {key: np.repeat(value[None], rows, axis=0) for key, value in transform.blank().items()}
@@ -387,11 +388,11 @@ def sections(source: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       UserError: no bundle there.
     """
+    source = fetched(source)
     if of_pytorch(source):
         found = begin(str(source))
         return {"task": found.task, "streams": found.streams}
-    folder = find(pathlib.Path(source))
-    meta = _read_meta(folder)
+    meta = _read_meta(folder := find(pathlib.Path(source)))
     streams = {name: dict(section) for name, section in meta["streams"].items()}
     for section in streams.values():
         if isinstance(tokenizer := section.get("tokenizer"), Mapping) and "path" in tokenizer:

@@ -73,29 +73,17 @@ class Tpu:
 
     def install(self) -> list[Line]:
         """Brings mmjax to all workers."""
-        venv = f"python3 -m venv mmjax_env && {PYTHON} -m pip install --quiet --upgrade pip"
+        pip = f"{PYTHON} -m pip install --quiet"
+        fresh = f"mkdir -p mmjax_tree && python3 -m venv mmjax_env && {pip} --upgrade pip"
         if self.tree is None:
-            return [
-                self._everywhere(
-                    f"mkdir -p mmjax_tree && {venv} && {PYTHON} -m pip install --quiet {shlex.quote(self.pip or '')}"
-                )
-            ]
+            return [self._everywhere(f"{fresh} && {pip} {shlex.quote(self.pip or '')}")]
         archive = str(self.logs / ARCHIVE)
-        unpack = f"mkdir -p mmjax_tree && tar --extract --gzip --file {ARCHIVE} --directory mmjax_tree"
+        pack = ["tar", "--create", "--gzip", "--exclude=__pycache__", f"--file={archive}", f"--directory={self.tree}"]
+        unpack = f"tar --extract --gzip --file {ARCHIVE} --directory mmjax_tree"
         return [
-            [
-                "tar",
-                "--create",
-                "--gzip",
-                "--exclude=__pycache__",
-                f"--file={archive}",
-                f"--directory={self.tree}",
-                *PACKED,
-            ],
+            [*pack, *PACKED],
             self._gcloud("tpu-vm", "scp", archive, f"{self.name}:{ARCHIVE}", "--worker=all"),
-            self._everywhere(
-                f"{unpack} && {venv} && {PYTHON} -m pip install --quiet --editable './mmjax_tree[tpu,cloud]'"
-            ),
+            self._everywhere(f"{fresh} && {unpack} && {pip} --editable './mmjax_tree[tpu,cloud]'"),
         ]
 
     def execute(self) -> Line:

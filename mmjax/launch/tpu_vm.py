@@ -68,23 +68,28 @@ def start(args: argparse.Namespace) -> int:
 
 
 def attempts(gcloud: Gcloud, relay: Relay, restarts: int) -> int:
-    """Returns the exit code of the run."""
-    ready = False
-    for attempt in range(restarts + 1):
+    """Starts until the run is done or the restarts are used up. Returns its exit code.
+
+    Raises:
+      RunError: it failed once more than it may.
+    """
+    ready, attempt = False, 0
+    while True:
         if not ready:
             prepare(gcloud, relay)
-        code = stopped(relay) or gcloud.run(gcloud.tpu.execute(), must=False)
-        if code in (0, WRONG_USE) or relay.stopping:
-            return EXIT_INTERRUPTED if code not in (0, WRONG_USE) else code
+        code = EXIT_INTERRUPTED if relay.stopping else gcloud.run(gcloud.tpu.execute(), must=False)
+        if code in (0, WRONG_USE):
+            return code
+        if relay.stopping:
+            return EXIT_INTERRUPTED
         state = gcloud.state()
-        ready = state == "ACTIVE"
+        ready, attempt = state == "ACTIVE", attempt + 1
         what = f"the run ended with exit code {code}" if ready else f"the TPU is gone ({state or 'no such resource'})"
-        if attempt == restarts:
+        if attempt > restarts:
             raise RunError(f"{what}; logs in {gcloud.tpu.logs}; --restarts {restarts} allows no further start")
-        tell(f"{what}; starting again from the last checkpoint, {attempt + 1} of {restarts}")
+        tell(f"{what}; starting again from the last checkpoint, {attempt} of {restarts}")
         if not ready:
             gcloud.run(gcloud.tpu.delete(), must=False)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def prepare(gcloud: Gcloud, relay: Relay) -> None:
@@ -104,8 +109,3 @@ def prepare(gcloud: Gcloud, relay: Relay) -> None:
         time.sleep(POLL)
     for line in tpu.install() if not relay.stopping else ():
         gcloud.run(line)
-
-
-def stopped(relay: Relay) -> int:
-    """75 if a signal came before there was anything to save, or else 0."""
-    return EXIT_INTERRUPTED if relay.stopping else 0

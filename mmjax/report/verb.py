@@ -15,7 +15,7 @@ ITEMS = 2000  # of the set that are searched for examples: the first ones
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="a run folder")
+    parser.add_argument("run", metavar="RUN", help="a run folder, on gs:// or s3:// too")
     parser.add_argument("--data", metavar="D", help="the examples' source (default: the run's own test set)")
     parser.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE", help="an option of the source; repeatable"
@@ -27,15 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mmjax.report.data import load
+    from mmjax.storage import opened, place
 
-    if not args.run.is_dir():
+    if not place(args.run).is_dir():
         raise UserError(f"{args.run}: no such run folder")
-    kept = None if args.recollect or args.data else load(args.run)
-    print(write_page(args.run, kept) if kept is not None else _remade(args))
+    with opened(args.run) as home:
+        kept = None if args.recollect or args.data else load(home.folder)
+        page = write_page(home.folder, kept) if kept is not None else _remade(args, home.folder)
+    print(home.remote / page.name)
     return 0
 
 
-def _remade(args: argparse.Namespace) -> pathlib.Path:
+def _remade(args: argparse.Namespace, run: pathlib.Path) -> pathlib.Path:
     """Collects from the run's bundle; without a bundle, or without data, the page has no examples."""
     from mmjax import load
     from mmjax.data.evaluation import EvalData
@@ -43,14 +46,14 @@ def _remade(args: argparse.Namespace) -> pathlib.Path:
     from mmjax.evaluation.verb import data_section
 
     try:
-        model = load(args.run)
+        model = load(run)
         section = data_section(args.data, args.data_option, model.config.get("config") or {})
         data = EvalData(open_source(section, "--data"), model.streams, batch_size=64)
     except UserError as error:
         if args.data:
             raise
-        return write_page(args.run, None, str(error))
-    return write_report(args.run, model, data)
+        return write_page(run, None, str(error))
+    return write_report(run, model, data)
 
 
 def write_report(run: pathlib.Path, model: Any, data: Any) -> pathlib.Path:

@@ -21,6 +21,7 @@ from mmjax.errors import UserError
 from mmjax.evaluation.runner import make_evaluators
 from mmjax.mesh import check_batch, make_mesh
 from mmjax.models import ENCODERS
+from mmjax.storage import Home
 from mmjax.tasks import TASKS
 from mmjax.tasks.base import Params
 from mmjax.tasks.lora import Lora
@@ -52,7 +53,8 @@ class Run(Blueprint):
     """What the loop works with.
 
     Attributes, beside those of `Blueprint`:
-      folder: where everything is written.
+      folder: where everything but the checkpoints is written.
+      home: where that belongs: the same folder, or one on an object store.
       config: the whole config as JSON, as the user gave it.
       task_section, stream_sections: as built, with what was derived filled in: what a bundle holds.
       loader, evaluators: the objects.
@@ -63,6 +65,7 @@ class Run(Blueprint):
     """
 
     folder: pathlib.Path
+    home: Home
     config: Mapping[str, Any]
     task_section: Mapping[str, Any]
     stream_sections: Mapping[str, Any]
@@ -75,20 +78,20 @@ class Run(Blueprint):
     test_data: EvalData | None
 
 
-def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
+def assemble(config: ConfigDict, folder: pathlib.Path | Home) -> Run:
     """Builds everything but the parameters.
 
     Raises:
       UserError: any mistake in the config, or a data file that is missing.
     """
+    home = folder if isinstance(folder, Home) else Home(folder, folder)
     experiment = parse(config)
     agree("config", flatten(jsonable(config)))
     mesh = make_mesh(experiment.mesh)
     check_batch(experiment.batch_size, mesh)
     evaluators = make_evaluators(experiment.evaluate.on)
     sources, weights = open_sources(experiment.data.train)
-    sections = tokenized(plain(experiment.data.streams), sources, folder / "tokenizers")
-    sections, streams = build_streams(sections)
+    sections, streams = build_streams(tokenized(plain(experiment.data.streams), sources, home))
     task_section = complete(plain(experiment.task), streams)
     task, lora = build_task(experiment, task_section, streams)
     starts = parse_starts(experiment.init_from)
@@ -99,7 +102,8 @@ def assemble(config: ConfigDict, folder: pathlib.Path) -> Run:
     eval_source = data.eval if experiment.evaluate.every else None
     test_source = data.test if data.test is not None else data.eval
     run = Run(
-        folder=folder,
+        folder=home.folder,
+        home=home,
         experiment=experiment if lora is None else freeze(experiment, lora.frozen),
         config=jsonable(config),
         task_section=task_section,
@@ -160,14 +164,17 @@ def open_sources(train: Any) -> tuple[list[Source], list[float]]:
     return [open_source(plain(s), f"config.data.train[{i}]") for i, s in enumerate(sections)], weights
 
 
-def tokenized(sections: Mapping[str, Any], sources: Sequence[Source], folder: pathlib.Path) -> dict[str, Any]:
+def tokenized(sections: Mapping[str, Any], sources: Sequence[Source], home: Home) -> dict[str, Any]:
     """Stream sections whose tokenizers exist: the first host trains those that do not, the others wait and read."""
+    place = home.folder / "tokenizers"
     if jax.process_count() == 1:
-        return fit_tokenizers(sections, sources, folder)
+        return fit_tokenizers(sections, sources, place)
     if jax.process_index() == 0:
-        fit_tokenizers(sections, sources, folder)
+        fit_tokenizers(sections, sources, place)
+        home.push()
     meet("tokenizers")
-    return fit_tokenizers(sections, sources, folder)
+    home.pull()
+    return fit_tokenizers(sections, sources, place)
 
 
 def make_loader(

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import math
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +9,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.errors import UserError
+from mmjax.storage import CHECKPOINTS, Home, is_remote
 from mmjax.training.experiment import Checkpoint
+from mmjax.training.sent_steps import SentSteps
 from mmjax.training.state import TrainState
 
 LIBRARIES = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -19,10 +20,14 @@ LIBRARIES = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gra
 class Checkpoints:
     """The `checkpoints/` folder of a run. An error of an asynchronous save is raised at the next step."""
 
-    def __init__(self, run: pathlib.Path, options: Checkpoint):
+    def __init__(self, home: Home, options: Checkpoint):
         self._every = options.every
+        folder, self._sent = home.remote / CHECKPOINTS, None
+        if str(home.remote).startswith("s3://"):
+            folder, self._sent = home.folder / CHECKPOINTS, SentSteps(home.folder / CHECKPOINTS, folder)
+            self._sent.fetch()
         self._manager = ocp.CheckpointManager(
-            (run / "checkpoints").resolve(),
+            folder if is_remote(folder) else folder.resolve(),
             item_names=("state", "meta"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_policy(options),
@@ -49,6 +54,9 @@ class Checkpoints:
         meta = {"step": step, "config": config, "libraries": versions()}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         self._manager.save(step, args=items, metrics=dict(metrics) or None)
+        if self._sent is not None:
+            self._manager.wait_until_finished()
+            self._sent.send()
 
     def restore(self, step: int, target: TrainState) -> TrainState:
         """The state of that step in the target's shapes and shardings, on however many devices they name.

@@ -45,10 +45,10 @@ class Trainer:
     def __init__(self, run: Run, *, force: bool = False):
         self.run, self.clock = run, Clock()
         experiment = run.experiment
-        self.checkpoints = Checkpoints(run.folder, experiment.checkpoint)
+        self.checkpoints = Checkpoints(run.home, experiment.checkpoint)
         self.start = self.checkpoints.latest() or 0
         if self.start and not force:
-            resume.check(run.folder, run.config)
+            resume.check(run.home, run.config)
         with jax.set_mesh(run.mesh), self.clock.part("compile"):
             self.key = jax.device_put(jax.random.key(experiment.seed), jax.NamedSharding(run.mesh, jax.P()))
             self.state, self.program = self._prepare()
@@ -144,6 +144,7 @@ class Trainer:
         if last or leave or self.checkpoints.due(done):
             self._read(0, advance)  # what the checkpoint covers is in metrics.jsonl before it exists
             with self.clock.part("save"):
+                self.run.home.push()
                 self.checkpoints.save(done, self.state, self.run.config, self.scores)
         else:
             self.checkpoints.check()

@@ -1,7 +1,6 @@
 """Whether a run folder may go on under this config."""
 
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from ml_collections import ConfigDict
 
 from mmjax.config import flatten
 from mmjax.errors import UserError
+from mmjax.storage import Home
 
 # Keys that change where and how fast a run computes, or what is written down, but not what is learnt.
 FREE = ("mesh.", "log.", "checkpoint.", "data.workers", "data.prefetch", "data.max_skip_rate", "max_bad_steps")
@@ -31,16 +31,16 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def check(run: pathlib.Path, config: Mapping[str, Any]) -> None:
+def check(home: Home, config: Mapping[str, Any]) -> None:
     """Compares with the config that the run folder's checkpoints were made under.
 
     Raises:
       UserError: a key that alters the run differs.
     """
-    file = run / "config.json"
+    file = home.folder / "config.json"
     differences = changed(json.loads(file.read_text()), config) if file.exists() else []
     if differences:
         raise UserError(
-            f"{run} was started with another config: {'; '.join(differences)}; "
+            f"{home.remote} was started with another config: {'; '.join(differences)}; "
             "take another --workdir, or go on with the new values by --resume=force"
         )

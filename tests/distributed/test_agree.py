@@ -101,6 +101,14 @@ def test_another_config(tmp_path):
         assert err.rstrip().endswith("optimizer.learning_rate is 0.2, not 0.1")
 
 
+def test_other_arguments(tmp_path):
+    code = "import os, sys; from mmjax.cli import main; sys.exit(main(sys.argv[1:] + os.environ['MORE'].split()))"
+    command = ["-c", code, "train", "--config", "tests/training/toy.py", "--workdir", str(tmp_path / "run")]
+    for code, _, err in pair(*command, own=lambda process: {"MORE": "--resume force" if process else ""}):
+        assert code == 2 and "mmjax train: arguments: process 1 on" in err, err
+        assert err.rstrip().endswith("--resume is force, not auto")
+
+
 def test_other_code(tmp_path):
     other = tmp_path / "mmjax"
     shutil.copytree(ROOT / "mmjax", other, ignore=shutil.ignore_patterns("__pycache__"))

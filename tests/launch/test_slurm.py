@@ -123,6 +123,7 @@ def test_two_nodes_that_are_preempted_once(tmp_path, cluster, monkeypatch):
             task.terminate()
     """)
     options = ["--config", f"{runs.CONFIG}:task", "--workdir", str(tmp_path / "run"), "--config.steps=400"]
+    options += ["--config.checkpoint.every=1000"]
     assert cli.main(["launch", "slurm", "--nodes", "2", "--", "train", *options]) == 0
     log = (tmp_path / "run" / "logs" / "process_0.log").read_text()
     assert len(calls(folder, "scontrol")) == 1 and "stopped at step" in log, log

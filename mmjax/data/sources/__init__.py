@@ -6,7 +6,6 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmjax.batch import Example
@@ -20,6 +19,7 @@ from mmjax.data.sources.tfds import Tfds
 from mmjax.data.sources.webdataset import WebDataset
 from mmjax.data.world import WORLDS, World
 from mmjax.errors import UserError
+from mmjax.storage import Place, place
 
 FORMS = (
     "a folder, captions.jsonl|csv|tsv, shards-{000..099}.tar, FILES.parquet, FILES.array_record, "
@@ -98,11 +98,11 @@ def recognise(path: str, where: str) -> dict[str, Any]:
         return {"name": "world", **({"split": split} if split else {})}
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", path):
         return {"name": path}
-    place = Path(path).expanduser()
-    return {"name": _in_folder(place) if place.is_dir() else _by_suffix(path, where), "path": path}
+    found = place(path)
+    return {"name": _in_folder(found) if found.is_dir() else _by_suffix(path, where), "path": path}
 
 
-def _in_folder(folder: Path) -> str:
+def _in_folder(folder: Place) -> str:
     """Which source a folder is: what a table in it or its files say."""
     if captions_file(folder):
         return "folder"
@@ -122,5 +122,5 @@ def _by_suffix(path: str, where: str) -> str:
         return "parquet"
     if ".tar" in name or name.endswith(".tgz"):
         return "webdataset"
-    missing = "" if os.path.exists(path) else ": no such file or folder"
+    missing = "" if place(path).exists() else ": no such file or folder"
     raise UserError(f"{where}: {path}{missing}; data is {FORMS}")

@@ -16,6 +16,7 @@ from mmjax.data.sources.files import expand
 from mmjax.data.sources.rows import IMAGE_FIELDS, Rows, choose, one_line
 from mmjax.data.sources.table import read_image
 from mmjax.errors import BadItem, UserError
+from mmjax.storage import Place, filesystem, is_remote, place
 
 ROW_GROUPS_KEPT = 4
 
@@ -35,10 +36,10 @@ class Parquet(Rows):
         self, path: str, caption: str | None = None, image: str | None = None, where: Mapping[str, Any] | None = None
     ):
         self.name = Path(path).name
-        place = Path(path).expanduser()
-        self._files = expand(str(place / "*.parquet") if place.is_dir() else path)
+        found = place(path)
+        self._files = expand(str(found / "*.parquet") if found.is_dir() else path)
         sizes: list[int] = []
-        self._groups: list[tuple[Path, int]] = []  # (file, row group)
+        self._groups: list[tuple[Place, int]] = []  # (file, row group)
         for file in self._files:
             metadata = _open(file).metadata
             sizes += [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
@@ -117,12 +118,12 @@ class Parquet(Rows):
         return value
 
 
-def _open(file: Path) -> Any:
+def _open(file: Place) -> Any:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(file)
+        return pyarrow.parquet.ParquetFile(filesystem(file).open(str(file)) if is_remote(file) else file)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{file}: not a whole parquet file: {one_line(error)}") from None
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from mmjax.data.sources import captions
 from mmjax.data.sources.rows import IMAGE_FIELDS, Rows, choose, pick
 from mmjax.data.sources.tables import SUFFIXES, Row, read_table
 from mmjax.errors import BadItem, UserError
+from mmjax.storage import Place, names, place
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 TABLE_NAMES = ("captions", "metadata")
@@ -29,13 +29,13 @@ class Table(Rows):
     def __init__(
         self, path: str, caption: str | None = None, image: str | None = None, where: Mapping[str, Any] | None = None
     ):
-        file = Path(path).expanduser()
+        file = place(path)
         self._open(path, file.parent, read_table(file), caption, image, where)
 
     def _open(
         self,
         name: str,
-        folder: Path,
+        folder: Place,
         rows: list[Row],
         caption: str | None,
         image: str | None,
@@ -96,7 +96,7 @@ class Folder(Table):
     def __init__(
         self, path: str, caption: str | None = None, image: str | None = None, where: Mapping[str, Any] | None = None
     ):
-        folder = Path(path).expanduser()
+        folder = place(path)
         if not folder.is_dir():
             raise UserError(f"{path}: no such folder")
         table = captions_file(folder)
@@ -106,7 +106,7 @@ class Folder(Table):
         self._open(path, folder, rows, caption, image, where)
 
 
-def captions_file(folder: Path) -> Path | None:
+def captions_file(folder: Place) -> Place | None:
     """The table of a folder, if it has one."""
     found = [file for name in TABLE_NAMES for s in SUFFIXES if (file := folder / (name + s)).is_file()]
     if len(found) > 1:
@@ -114,20 +114,20 @@ def captions_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def sidecars(folder: Path) -> Iterator[Row]:
+def sidecars(folder: Place) -> Iterator[Row]:
     """A row for each image of a folder; its captions are the lines of the .txt beside it."""
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            stem, suffix = os.path.splitext(file)
-            if suffix.lower() not in IMAGE_SUFFIXES or file.startswith("."):
-                continue
-            beside = Path(parent, stem + ".txt")
-            lines = captions.text(beside.read_bytes()).strip().splitlines() or [""] if beside.is_file() else []
-            yield {"image": os.path.relpath(os.path.join(parent, file), folder), "caption": lines}
+    found = names(folder)
+    known = set(found)
+    for name in found:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in IMAGE_SUFFIXES or os.path.basename(name).startswith("."):
+            continue
+        beside = stem + ".txt"
+        lines = captions.text((folder / beside).read_bytes()).strip().splitlines() or [""] if beside in known else []
+        yield {"image": name, "caption": lines}
 
 
-def read_image(folder: Path, file: str) -> bytes:
+def read_image(folder: Place, file: str) -> bytes:
     """The bytes of an image file, relative to a folder. Raises BadItem."""
     try:
         return (folder / file).read_bytes()

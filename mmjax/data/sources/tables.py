@@ -5,17 +5,17 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mmjax.data.sources.captions import text
 from mmjax.errors import BadItem, UserError
+from mmjax.storage import Place
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 Row = dict[str, Any] | BadItem
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Place) -> list[Row]:
     """The rows of a table; for a line that cannot be one, the BadItem that says why.
 
     The first line of csv and tsv names the fields. csv may quote; in tsv a quote is a character like any other.
@@ -23,7 +23,7 @@ def read_table(path: Path) -> list[Row]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     return list(_json_lines(data) if path.suffix == ".jsonl" else _separated(text(data), path.suffix == ".tsv"))
 
 

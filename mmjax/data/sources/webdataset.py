@@ -12,6 +12,7 @@ from mmjax.data.sources.files import Handles, expand
 from mmjax.data.sources.rows import Rows
 from mmjax.data.sources.tar_index import tar_index
 from mmjax.errors import BadItem, UserError
+from mmjax.storage import Place, place
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
 LINES = ("txt", "text", "caption")  # members that hold captions, one a line
@@ -21,7 +22,7 @@ class WebDataset(Rows):
     """Pairs in one tar or several.
 
     Args:
-      path: a tar, with `{000..099}` and stars if there are several.
+      path: a tar, with `{000..099}` and stars if there are several, or a folder of them.
       caption: field of the JSON, or extension, that holds the caption or captions; default: the usual names.
       image: extension of the picture; default: the first known one that an item has.
       where: keeps the items whose JSON has these values, e.g. `{"split": "train"}`.
@@ -33,7 +34,8 @@ class WebDataset(Rows):
         self.name = Path(path).name
         if path.endswith((".gz", ".tgz", ".bz2", ".xz", ".zst")):
             raise UserError(f"{path}: a compressed tar cannot be read at random; unpack it to a plain .tar first")
-        self._shards = [tar_index(file) for file in expand(path)]
+        found = place(path)
+        self._shards = [tar_index(file) for file in expand(str(found / "*.tar") if found.is_dir() else path)]
         self._starts = np.cumsum([0, *map(len, self._shards)])
         self._extensions = (image.lower(),) if image else IMAGE_EXTENSIONS
         self._handles = Handles()
@@ -50,7 +52,7 @@ class WebDataset(Rows):
         shard, item = self._at(row)
         return self._shards[shard].key(item)
 
-    def _members(self, row: int) -> tuple[Path, Mapping[str, tuple[int, int]]]:
+    def _members(self, row: int) -> tuple[Place, Mapping[str, tuple[int, int]]]:
         shard, item = self._at(row)
         index = self._shards[shard]
         members = index.members(item)
@@ -60,22 +62,22 @@ class WebDataset(Rows):
             _refuse_short(extension, index.length - offset, size)
         return index.path, members
 
-    def _read(self, path: Path, extension: str, offset: int, size: int) -> bytes:
+    def _read(self, path: Place, extension: str, offset: int, size: int) -> bytes:
         try:
             data = self._handles.read(path, offset, size)
         except OSError as error:
-            raise BadItem(f"{path.name}: {error.strerror}") from None
+            raise BadItem(f"{path.name}: {error.strerror or error}") from None
         _refuse_short(extension, len(data), size)  # it may have been cut since it was indexed
         return data
 
     def _row(self, row: int) -> Mapping[str, Any]:
         path, members = self._members(row)
         fields: dict[str, Any] = {}
-        for extension, place in members.items():
+        for extension, span in members.items():
             if extension == "json":
-                fields |= _parse(self._read(path, extension, *place))
+                fields |= _parse(self._read(path, extension, *span))
             elif extension in LINES:
-                fields[extension] = text(self._read(path, extension, *place)).strip().splitlines() or [""]
+                fields[extension] = text(self._read(path, extension, *span)).strip().splitlines() or [""]
         return fields
 
     def _image(self, row: int) -> bytes:
