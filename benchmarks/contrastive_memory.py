@@ -85,7 +85,7 @@ def draw(seen: Mapping[str, Mapping[int, float]]) -> None:
         axes.plot(list(known), [size / 2**30 for size in known.values()], marker="o", markersize=4, label=impl)
     axes.axhline(CAPACITY / 2**30, color="0.5", linestyle="--", linewidth=1)
     axes.annotate("95 GiB of a v5p chip", (min(seen["ring"]), CAPACITY / 2**30), (0, 4), textcoords="offset points")
-    axes.set(xscale="log", yscale="log", xlabel="rows of the global batch", ylabel="GiB of a chip")
+    axes.set(xscale="log", yscale="log", ylim=(0.02, 400), xlabel="rows of the global batch", ylabel="GiB of a chip")
     axes.set_xscale("log", base=2)
     axes.set_title("InfoNCE, forward and backward, 512 features, 8 chips", fontsize=10)
     axes.grid(alpha=0.3)

@@ -10,11 +10,10 @@ from typing import Any
 
 import jax
 
-from mmjax import __version__
 from mmjax.distributed.hosts import everyones, meet
 from mmjax.errors import UserError
 
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+LIBRARIES = ("mmjax", "jax", "jaxlib", "flax", "optax", "numpy")
 NAMED = 3  # differences that are told
 ABSENT = "(not there)"
 
@@ -60,7 +59,7 @@ def code() -> dict[str, str]:
     root = pathlib.Path(__file__).parents[1]
     files = {f"mmjax/{path.relative_to(root).as_posix()}": digest(path.read_bytes()) for path in root.rglob("*.py")}
     libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"mmjax": __version__, **libraries, **files}
+    return libraries | files
 
 
 def digest(data: bytes) -> str:
