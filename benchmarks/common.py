@@ -17,6 +17,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 LIBRARIES = (
     "jax",
     "jaxlib",
+    "libtpu",
     "flax",
     "optax",
     "grain",

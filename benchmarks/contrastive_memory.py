@@ -41,7 +41,8 @@ def main() -> None:
                 known[rows] = size
                 print(f"{impl} {rows:,}: {size / 2**30:.3f} GiB", flush=True)
         rows *= 2
-    measurements = {f"{impl}/rows_{n}_chip_bytes": [size] for impl, known in seen.items() for n, size in known.items()}
+    sizes = {(impl, rows): size for impl, known in seen.items() for rows, size in known.items()}
+    measurements = {f"{impl}/rows_{rows}_chip_gib": [size / 2**30] for (impl, rows), size in sizes.items()}
     measurements["chips"] = [len(devices)]
     draw(seen)
     print(write_result("contrastive_memory", measurements))

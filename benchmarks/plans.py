@@ -39,7 +39,7 @@ def main() -> None:
         chips = parse_topology(topology, slices).chips
         found = figures("clip_vit_b16", topology, slices, {"batch_size": str(ROWS * chips)})
         measurements |= {f"chips_{chips}/{what}": [value] for what, value in found.items()}
-        sizes[chips] = found["chip_bytes"]
+        sizes[chips] = found["chip_gib"]
     draw(sizes)
     print(write_result("plans", measurements))
 
@@ -51,7 +51,8 @@ def figures(name: str, topology: str, slices: int, overrides: Mapping[str, str])
     from mmjax.planning.topology import parse_topology
 
     plan = make_plan(read(str(ROOT / "configs" / f"{name}.py"), overrides), parse_topology(topology, slices))
-    found = {"chip_bytes": plan.memory.total, "fits": float(plan.fits), "kept_bytes": plan.memory.activations}
+    kept = plan.memory.activations / 2**30
+    found = {"chip_gib": plan.memory.total / 2**30, "fits": float(plan.fits), "kept_gib": kept}
     print(f"{name} {topology} x {slices} {dict(overrides)}: {plan.memory.total / 2**30:.2f} GiB", flush=True)
     if plan.estimate and plan.counts:
         known = plan.estimate
@@ -68,16 +69,16 @@ def figures(name: str, topology: str, slices: int, overrides: Mapping[str, str])
 
 
 def draw(sizes: Mapping[int, float]) -> None:
-    """Bytes of a chip over chips."""
+    """GiB of a chip over chips."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
-    axes.plot(list(sizes), [size / 2**30 for size in sizes.values()], marker="o", color="#222222")
+    axes.plot(list(sizes), list(sizes.values()), marker="o", color="#222222")
     axes.set_xscale("log", base=2)
-    axes.set(ylim=(0, None), xlabel="chips (v5e), 128 examples each", ylabel="GiB of a chip")
+    axes.set(ylim=(0, 1.2 * max(sizes.values())), xlabel="chips (v5e), 128 examples each", ylabel="GiB of a chip")
     axes.set_title("clip_vit_b16: bytes of a chip as the pod grows", fontsize=10)
     axes.grid(alpha=0.3)
     figure.savefig(ROOT / "docs" / "images" / "weak_scaling.png", dpi=150)

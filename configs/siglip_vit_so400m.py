@@ -4,7 +4,8 @@
     mmjax train --config configs/siglip_vit_so400m.py --workdir runs/siglip_vit_so400m \\
         --config.data.train.path='PATH/shards-{00000..41455}.tar'
 
-PLAN
+Planned, not run: 16.2 of 95.7 GiB a chip, MFU between 59 % (nothing overlaps) and 98 % (all does) at the peaks; see
+docs/planning.md.
 """
 
 from ml_collections import ConfigDict

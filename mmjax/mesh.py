@@ -52,9 +52,9 @@ def axis_sizes(shape: MeshShape, devices: int) -> tuple[int, ...]:
     """
     sizes = [shape.data, shape.fsdp, shape.tensor]
     known = math.prod(size for size in sizes if size != -1)
-    if sizes.count(-1) == 1 and devices % known == 0:
+    if sizes.count(-1) == 1 and known > 0 and devices % known == 0:
         sizes[sizes.index(-1)] = devices // known
-    if -1 in sizes or math.prod(sizes) != devices:
+    if min(sizes) < 1 or math.prod(sizes) != devices:
         text = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
         raise UserError(f"mesh: {text} does not fit {devices} devices; the product of the axes must equal them")
     return tuple(sizes)

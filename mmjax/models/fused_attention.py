@@ -16,8 +16,8 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Bool, Float
 
 LOW = -0.7 * float(jnp.finfo(jnp.float32).max)  # finite: a query that reads no key gets no NaN
-LONGEST = 1024  # tokens of a side; above, a tile of float32 logits would fill the fast memory
-BUDGET = 6 << 20  # bytes of the blocks of one program, which are held twice
+MEMORY = 15 << 20  # bytes of fast memory that a kernel is given, less a little
+BUDGET = 6 << 20  # of it for the blocks of one program, which are held twice
 LANES = 128
 ROW_AXES, HEAD_AXIS = ("data", "fsdp"), "tensor"
 
@@ -39,9 +39,10 @@ class Options(NamedTuple):
 def fits(query: Float[Array, "b n heads dim"], key: Float[Array, "b m heads dim"]) -> bool:
     """Whether the kernel takes these shapes and types on a TPU."""
     (_, queries, heads, dim), keys = query.shape, key.shape[1]
-    if query.dtype != jnp.bfloat16 or queries == 1 or max(queries, keys) > LONGEST or dim > LANES:
+    if query.dtype != jnp.bfloat16 or queries == 1 or dim > LANES:
         return False
-    return _tokens_bytes(3 * queries + 4 * keys) * _smallest(dim, heads * dim) <= BUDGET
+    logits = 3 * 4 * -(-queries // 8) * 8 * -(-keys // LANES) * LANES  # float32, at most three at once, in whole tiles
+    return 2 * _tokens_bytes(3 * queries + 4 * keys) * _smallest(dim, heads * dim) + logits <= MEMORY
 
 
 def fused_attention(
@@ -166,7 +167,7 @@ def _backward_kernel(
         q, k, v, pull = (ref[0, :, head] for ref in (query, key, value, cotangent))
         weights = _weights(options, mask, q, k)
         of_weights = _product(pull, v, of=(1, 1))
-        slope = weights * (of_weights - jnp.sum(weights * of_weights, axis=1, keepdims=True)) * options.dim**-0.5
+        slope = weights * (of_weights - _mean(weights, of_weights)) * options.dim**-0.5
         slope = slope.astype(q.dtype)
         of_query[0, :, head] = _product(slope, k).astype(of_query.dtype)
         of_key[0, :, head] = _product(slope, q, of=(0, 0)).astype(of_key.dtype)
@@ -187,6 +188,11 @@ def _weights(options: Options, mask: Any, query: Any, key: Any) -> Any:
     logits = jnp.where(allowed, logits, LOW)
     grown = jnp.exp(logits - jnp.max(logits, axis=1, keepdims=True))
     return grown / jnp.sum(grown, axis=1, keepdims=True)
+
+
+def _mean(weights: Any, values: Any) -> Any:
+    """Over keys, by the weights."""
+    return jnp.sum(weights * values, axis=1, keepdims=True)
 
 
 def _product(x: Any, y: Any, of: tuple[int, int] = (1, 0)) -> Any:

@@ -49,7 +49,11 @@ def group_of(collective: Collective, mesh: Mesh, topology: Topology) -> Group:
         return Group(axes, len(places), 1, slices, 1)
     spans = [len({place[axis] for _, place in where}) for axis in range(len(topology.shape))]
     hops = max(_distance(a[1], b[1], topology) for a, b in zip(where[::2], where[1::2], strict=True)) if pairs else 1
-    links = sum(_directions(topology, axis) for axis, span in enumerate(spans) if span > 1)
+    rings = [
+        span == size and _directions(topology, axis) == 2
+        for axis, (span, size) in enumerate(zip(spans, topology.shape, strict=True))
+    ]
+    links = sum(2 if ring else 1 for ring, span in zip(rings, spans, strict=True) if span > 1)
     return Group(axes, 2 if pairs else len(places), max(1, links), slices, max(1, hops))
 
 

@@ -81,11 +81,13 @@ def make_plan(config: ConfigDict, topology: Topology, measured: bool = False) ->
     mesh = make_mesh(experiment.mesh, devices_of(topology))
     blueprint = draft(config, experiment, mesh)
     compiled = compile_for(blueprint)
-    times = measure(blueprint, compiled.program) if measured and compiled.program else ()
-    return _plan(compiled, experiment, topology, mesh, times)
+    plan = _plan(compiled, experiment, topology, mesh)
+    if not (measured and compiled.program and plan.fits):
+        return plan
+    return dataclasses.replace(plan, measured=measure(blueprint, compiled.program))
 
 
-def _plan(compiled: Compiled, experiment: Experiment, topology: Topology, mesh: Mesh, times: tuple[float, ...]) -> Plan:
+def _plan(compiled: Compiled, experiment: Experiment, topology: Topology, mesh: Mesh) -> Plan:
     chip, counts = topology.chip, compiled.counts
     known = estimate(counts, compiled.flops, chip, mesh, topology) if chip and counts else None
     return Plan(
@@ -99,7 +101,6 @@ def _plan(compiled: Compiled, experiment: Experiment, topology: Topology, mesh: 
         flops=compiled.flops,
         counts=counts,
         estimate=known,
-        measured=times,
     )
 
 

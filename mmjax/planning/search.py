@@ -27,8 +27,10 @@ class Found(NamedTuple):
 def search(config: ConfigDict, topology: Topology) -> list[Found]:
     """Plans of the choices that fit, by the seconds of a step in which nothing overlaps; the shortest first.
 
-    With each mesh and each way of recomputing, as few micro-batches as fit: more of them only take longer.
+    The config as it stands is planned first, so that its mistakes are told. With each mesh and each way of recomputing,
+    as few micro-batches as fit: more of them only take longer.
     """
+    make_plan(config, topology)  # what is wrong with the config itself is told, and not passed over
     pairs = list(itertools.product(meshes(topology), REMATS))
     found: list[Found] = []
     with progress.bar("planning", len(pairs)) as advance:

@@ -16,6 +16,7 @@ HERE = "here"
 # Else libtpu asks a server that only cloud machines have, and complains of what it does not find.
 QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # compilers side by side get along; it is chips that only one process can hold
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_MIN_LOG_LEVEL": "3",
@@ -56,10 +57,12 @@ def parse_topology(text: str, slices: int = 1) -> Topology:
       UserError: an unknown chip, or a shape that such chips do not come in.
     """
     if text == HERE:
+        if slices != 1:
+            raise UserError(f"--slices {slices}: the devices at hand are as they are; leave it out with {HERE!r}")
         return Topology(text, chip_of_kind(jax.devices()[0].device_kind), (jax.device_count(),), 1)
     name, _, shape = text.partition(":")
     chip = chip_named(name)
-    if not re.fullmatch(r"\d+(x\d+)*", shape):
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
         raise UserError(f"--topology {text}: write a chip and its shape, such as {EXAMPLES}")
     sizes = tuple(int(size) for size in shape.split("x"))
     if chip.is_tpu and len(sizes) != chip.axes:

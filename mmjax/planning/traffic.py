@@ -20,12 +20,6 @@ FREE = frozenset(
         "while",
         "call",
         "conditional",
-        "async-done",
-        "copy-done",
-        "slice-done",
-        "all-reduce-done",
-        "all-gather-done",
-        "collective-permute-done",
     )
 )
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "AssumeGatherIndicesInBound", "GatherScatterIndicesBitpacked")
@@ -40,10 +34,16 @@ def moved(instruction: Instruction, around: Computation, program: Program) -> in
     A fusion reads of an operand what it slices out of it, and writes of a buffer what it updates in place; anything
     else is read and written once, whole.
     """
-    if instruction.opcode in FREE or any(name in instruction.text for name in FREE_CALLS):
+    if (
+        instruction.opcode in FREE
+        or instruction.opcode.endswith(("-done", "-update", "async-start"))
+        or any(name in instruction.text for name in FREE_CALLS)
+    ):
         return 0
-    if instruction.opcode.endswith("-start"):
+    if instruction.opcode in ("copy-start", "slice-start"):
         return _transfer(instruction, around)
+    if instruction.opcode.endswith("-start"):
+        return _collective(instruction, around)
     if instruction.opcode == "fusion":
         return _fusion(instruction, around, program)
     if instruction.opcode in SLICES:
@@ -58,6 +58,13 @@ def _transfer(instruction: Instruction, around: Computation) -> int:
     source, target = around[instruction.operands[0]].shapes[0], _target(instruction)
     size = min(source.size, target.size)
     return size * ((not source.fast) + (not target.fast))
+
+
+def _collective(instruction: Instruction, around: Computation) -> int:
+    """Of a transfer between chips: what is read, and the results, which most starts list behind their operands."""
+    read = sum(_slow(around[name].shapes) for name in instruction.operands)
+    listed = _slow(instruction.shapes)
+    return read + (listed if instruction.opcode.startswith("all-reduce") else max(0, listed - read))
 
 
 def _target(instruction: Instruction) -> Shape:

@@ -36,16 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    names = args.topology.split(",")
+    if "here" not in names:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: a compiler is not a device
     from mmjax.config import read
     from mmjax.errors import UserError
     from mmjax.planning.topology import HERE, parse_topology
 
     config = read(args.config, args.overrides)
-    names = args.topology.split(",")
-    if args.measure and names != [HERE]:
-        raise UserError(f"--measure times the step on this machine: it goes with --topology {HERE} alone")
-    if HERE not in names:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a compiler is not a device: libtpu would look for chips
+    if args.measure and (names != [HERE] or args.search):
+        raise UserError(
+            f"--measure times the step on this machine: it goes with --topology {HERE} alone, and no --search"
+        )
     topologies = [parse_topology(name, args.slices) for name in names]
     if args.search:
         return _search(config, topologies, args)

@@ -59,18 +59,14 @@ def test_a_wrong_kernel_is_rejected(mutant, monkeypatch):
     if mutant == "no scale":
         monkeypatch.setattr(fused, "_weights", lambda options, *x: weights(options._replace(dim=1), *x))
     else:
-        monkeypatch.setattr(
-            fused.jnp, "sum", lambda x, **options: 0.0 if x.ndim == 2 and "axis" in options else total(x)
-        )
+        monkeypatch.setattr(fused, "_mean", lambda weights, values: 0.0)
     arrays = draw(queries=6)
-    try:
-        ours = value_and_grads("fused", *arrays)
-    finally:
-        monkeypatch.undo()
-    assert not largest_difference(ours, value_and_grads("xla", *arrays)) < 1e-2
+    ours = value_and_grads("fused", *arrays)
+    assert all(np.isfinite(x).all() for x in ours)
+    assert largest_difference(ours, value_and_grads("xla", *arrays)) > 1e-2
 
 
-weights, total = fused._weights, jnp.sum
+weights = fused._weights
 
 
 def test_bfloat16_is_as_near_to_float32_as_xla_is():
@@ -108,3 +104,5 @@ def test_what_fits():
     assert not fused.fits(short.astype(jnp.float32), short)  # exact products are left to XLA
     wide = jnp.zeros((1, 1000, 16, 72), jnp.bfloat16)
     assert not fused.fits(wide, wide)  # no group of heads is small enough
+    middle = jnp.zeros((1, 577, 16, 64), jnp.bfloat16)
+    assert fused.fits(middle, middle)  # ViT-L/14 at 336 pixels

@@ -133,3 +133,21 @@ def test_a_fusion_writes_what_it_updates_in_place():
 def test_fast_memory_costs_no_traffic():
     slice_ = "  ROOT %s = f32[1,128]{1,0} negate(%p)"
     assert fusion(slice_, operand="f32[24,128]{1,0:T(8,128)S(1)}", result="f32[1,128]{1,0:T(8,128)S(1)}") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "moved"),
+    [
+        ("f32[32]{0} all-reduce-start(%a), replica_groups={}", 256),  # read and written
+        ("(f32[32]{0}, f32[128]{0}) all-gather-start(%a), replica_groups={}", 128 + 512),
+        ("f32[32]{0} all-reduce-done(%a)", 0),
+        ("f32[32]{0} reduce-scatter-done(%a)", 0),
+        ("((f32[32]{0}), f32[128]{0}, s32[]) async-start(%a), calls=%main", 0),  # what it runs is counted there
+    ],
+)
+def test_transfers_that_run_beside_others(line, moved):
+    text = (
+        f"HloModule m\nENTRY %main (a: f32[32]) -> f32[] {{\n  %a = f32[32]{{0}} parameter(0)\n  ROOT %t = {line}\n}}\n"
+    )
+    program = hlo.parse(text)
+    assert traffic.moved(program.computations["main"]["t"], program.computations["main"], program) == moved

@@ -151,6 +151,14 @@ def test_what_does_not_fit_is_exit_code_1(capsys):
         (("--topology", "v5e:4x4", "--measure"), "it goes with --topology here alone"),
         (("--topology", "h100:8", "--config.batch_size=20"), "batch_size 20 does not divide by data x fsdp = 8"),
         (("--topology", "h100:8", "--config.mesh.data=3"), "mesh: data=3, fsdp=1, tensor=1 does not fit 8 devices"),
+        (("--topology", "h100:8", "--config.mesh.fsdp=0"), "mesh: data=-1, fsdp=0, tensor=1 does not fit 8 devices"),
+        (("--topology", "h100:0"), "write a chip and its shape"),
+        (("--topology", "here", "--slices", "5"), "--slices 5: the devices at hand are as they are"),
+        (("--topology", "here", "--measure", "--search"), "and no --search"),
+        (
+            ("--topology", "h100:8", "--search", "--config.optimizer.nmae=adamw"),
+            "unknown config key config.optimizer.nmae",
+        ),
         (("--topology", "q5:8"), "unknown chip 'q5'"),
     ],
 )

@@ -76,7 +76,7 @@ def test_bytes_of_a_chip_stay_as_pods_grow():
     for topology, slices, rows in (("v5e:4x4", 1, 2048), ("v5e:16x16", 1, 32_768), ("v5e:16x16", 4, 131_072)):
         compiled, *_ = planned("clip_vit_b16", topology, slices, batch_size=str(rows))
         totals.append(compiled.memory.total)
-    assert max(totals) <= 1.15 * min(totals), totals
+    assert max(totals) <= 1.3 * min(totals), totals
 
 
 @pytest.mark.slow
