@@ -12,7 +12,7 @@ TESTED := .venv/.installed-test
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 CODE := mmjax tests benchmarks configs setup.py
 # Two processes: a test file compiles for seconds on one core. All tests of a file share one process and its fixtures.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install quickstart test test-slow lint types imports unit format clean
 

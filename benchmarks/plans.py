@@ -51,6 +51,7 @@ def figures(name: str, topology: str, slices: int, overrides: Mapping[str, str])
     from mmjax.planning.topology import parse_topology
 
     plan = make_plan(read(str(ROOT / "configs" / f"{name}.py"), overrides), parse_topology(topology, slices))
+    assert plan.memory.total is not None
     kept = plan.memory.activations / 2**30
     found = {"chip_gib": plan.memory.total / 2**30, "fits": float(plan.fits), "kept_gib": kept}
     print(f"{name} {topology} x {slices} {dict(overrides)}: {plan.memory.total / 2**30:.2f} GiB", flush=True)

@@ -61,9 +61,9 @@ def axis_sizes(shape: MeshShape, devices: int) -> tuple[int, ...]:
 
 
 def _arrange(sizes: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
-    """Neighbours in the mesh are neighbours in the network; slices of TPUs, or islands, split the `data` axis alone."""
-    slices = len({getattr(device, "slice_index", None) or 0 for device in devices})
-    if slices == 1:
+    """Neighbours in the mesh are neighbours in the network; slices of TPUs split the `data` axis alone."""
+    slices = len({getattr(device, "slice_index", None) or 0 for device in devices if device.platform == "tpu"})
+    if slices <= 1:
         return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     data, *inner = sizes
     if data % slices:

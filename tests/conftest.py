@@ -37,6 +37,21 @@ struct.dataclass = _unchecked(struct.dataclass)
 install_import_hook("mmjax", "beartype.beartype")
 
 
+# Files that take minutes: begun first, so that no process is left alone with one at the end.
+LONG = ("test_docs.py", "training/", "planning/", "test_notebooks.py", "interop/", "launch/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts whole files, and keeps the order within each."""
+    root = ROOT / "tests"
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(root).as_posix()
+        return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> pathlib.Path:
     """The folder of real data sets, or a skip that says how to have it."""

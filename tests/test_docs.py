@@ -27,11 +27,13 @@ FINETUNING = ROOT / "docs" / "finetuning.md"
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
 TINY = ["--config.steps=2", "--config.batch_size=16", "--config.evaluate.batch_size=256", "--config.log.every=1"]
+UNSCORED = ["--config.evaluate.on=()", "--config.log.report=False"]  # the quickstart is scored and reported
 QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quickstart"
 
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
+    r"mmjax train .*(fashion_mnist|world_relations|finetune).py.*": [*TINY, *UNSCORED],
     r"mmjax train (?!.*_vit_).*": TINY,
     r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],

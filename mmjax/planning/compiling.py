@@ -14,7 +14,9 @@ from mmjax.training.program import Program, compile_step, computing, global_batc
 from mmjax.training.state import TrainState, abstract_state, initializer
 from mmjax.training.step import loss_of
 
-REFUSED = re.compile(r"\(([\d.]+)([KMGT])\) exceeds available HBM|Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm")
+# What a refusal names: temporaries, or everything that a program would hold.
+TEMPORARIES = re.compile(r"\(([\d.]+)([KMGT])\) exceeds available HBM")
+EVERYTHING = re.compile(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -51,8 +53,11 @@ def compile_for(blueprint: Blueprint) -> Compiled:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        asked = _asked(str(error))
-        return Compiled(None, memory(asked, parameters + optimizer + batch + asked), None, 0.0, "")
+        given = parameters + optimizer + batch
+        asked, whole = _asked(TEMPORARIES, str(error)), _asked(EVERYTHING, str(error))
+        if asked is None and whole is not None:
+            asked = whole - given
+        return Compiled(None, memory(asked, None if asked is None else given + asked), None, 0.0, "")
     told = program.step.memory_analysis()  # type: ignore[attr-defined]
     total = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes + told.temp_size_in_bytes
     text = program.step.as_text()  # type: ignore[attr-defined]
@@ -81,10 +86,7 @@ def kept_on_a_chip(blueprint: Blueprint, state: TrainState) -> float:
     return kept / ways / blueprint.experiment.optimizer.accumulate
 
 
-def _asked(message: str) -> float:
-    """Bytes of temporaries, or of everything, that the compiler could not place; 0 where it does not say."""
-    found = REFUSED.search(message)
-    if not found:
-        return 0.0
-    number, unit = [part for part in found.groups() if part]
-    return float(number) * UNITS[unit]
+def _asked(pattern: re.Pattern, message: str) -> float | None:
+    """Bytes that a refusal names; None where it does not."""
+    found = pattern.search(message)
+    return float(found.group(1)) * UNITS[found.group(2)] if found else None

@@ -16,15 +16,17 @@ class Memory(NamedTuple):
       parameters, optimizer, batch: what a step is given; `optimizer` with the running average.
       activations: what the forward pass keeps for the backward pass, by the traced program; part of `temporaries`.
       temporaries: all that the compiler allots beside what is given.
-      total: the most that is held at once; None where the compiler refused and did not say.
+      total: the most that is held at once.
+
+    The last two are None where the compiler refused a program and did not say what it wanted.
     """
 
     parameters: float
     optimizer: float
     batch: float
     activations: float
-    temporaries: float
-    total: float
+    temporaries: float | None
+    total: float | None
 
 
 def shard_bytes(tree: Any) -> float:

@@ -39,35 +39,52 @@ class Group(NamedTuple):
 
 def group_of(collective: Collective, mesh: Mesh, topology: Topology) -> Group:
     """Reads the replica groups of a transfer."""
-    pairs = collective.kind == "collective-permute"
     places = _members(collective, mesh)
-    coordinates = np.array([np.unravel_index(place, mesh.devices.shape) for place in places])
-    axes = tuple(name for axis, name in enumerate(mesh.axis_names) if len(set(coordinates[:, axis])) > 1)
+    if collective.kind == "collective-permute":
+        return _pairs(places, mesh, topology)
     where = [_place(mesh.devices.flat[place], topology) for place in places]
     slices = len({slice_ for slice_, _ in where})
+    axes = _axes(places, mesh)
     if not topology.chip or not topology.chip.is_tpu:
         return Group(axes, len(places), 1, slices, 1)
-    spans = [len({place[axis] for _, place in where}) for axis in range(len(topology.shape))]
-    hops = max(_distance(a[1], b[1], topology) for a, b in zip(where[::2], where[1::2], strict=True)) if pairs else 1
-    rings = [
-        span == size and _directions(topology, axis) == 2
-        for axis, (span, size) in enumerate(zip(spans, topology.shape, strict=True))
-    ]
-    links = sum(2 if ring else 1 for ring, span in zip(rings, spans, strict=True) if span > 1)
-    return Group(axes, 2 if pairs else len(places), max(1, links), slices, max(1, hops))
+    links = 0
+    for axis, size in enumerate(topology.shape):
+        span = len({place[axis] for _, place in where})
+        closes = span == size and _directions(topology, axis) == 2
+        links += 0 if span == 1 else 2 if closes else 1
+    return Group(axes, len(places), max(1, links), slices, 1)
+
+
+def _pairs(places: Sequence[int], mesh: Mesh, topology: Topology) -> Group:
+    """Of transfers from one to one: their axes, and the worst of them."""
+    pairs = list(zip(places[::2], places[1::2], strict=True))
+    axes = {axis for pair in pairs for axis in _axes(pair, mesh)}
+    where = [[_place(mesh.devices.flat[place], topology) for place in pair] for pair in pairs]
+    crosses = any(one[0] != other[0] for one, other in where)
+    hops = 1
+    if topology.chip and topology.chip.is_tpu:
+        hops = max([1, *(_distance(one[1], other[1], topology) for one, other in where if one[0] == other[0])])
+    return Group(tuple(axis for axis in mesh.axis_names if axis in axes), 2, 1, 2 if crosses else 1, hops)
+
+
+def _axes(places: Sequence[int], mesh: Mesh) -> tuple[str, ...]:
+    """Mesh axes along which places differ."""
+    coordinates = np.array([np.unravel_index(place, mesh.devices.shape) for place in places])
+    return tuple(name for axis, name in enumerate(mesh.axis_names) if len(set(coordinates[:, axis])) > 1)
 
 
 def seconds(collective: Collective, group: Group, chip: Chip) -> float:
     """Of all its turns."""
-    n, size = group.members, collective.size
+    n, size, network = group.members, collective.size, chip.network / chip.cores
     if collective.kind == "collective-permute":
-        once = size * group.hops / chip.link if group.slices == 1 else size / chip.network
+        once = size * group.hops / chip.link if group.slices == 1 else size / network
         return collective.times * once
-    share = {"all-reduce": 2.0, "all-to-all": n / 4}.get(collective.kind, 1.0)
+    around = n / 4 if chip.is_tpu else 1.0  # a switch sends straight to everybody
+    share = {"all-reduce": 2.0, "all-to-all": around}.get(collective.kind, 1.0)
     inside = n // group.slices
     once = share * size * (inside - 1) / inside / (chip.link * group.links) if inside > 1 else 0.0
     if group.slices > 1:
-        once += share * size / inside * (group.slices - 1) / group.slices / chip.network
+        once += share * size / inside * (group.slices - 1) / group.slices / network
     return collective.times * once
 
 

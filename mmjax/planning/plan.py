@@ -50,7 +50,9 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        return self.counts is not None and (self.capacity is None or self.memory.total <= self.capacity)
+        if self.counts is None or self.memory.total is None:
+            return False
+        return self.capacity is None or self.memory.total <= self.capacity
 
     def days(self, seconds: float) -> float:
         """Of all steps, at so many seconds each."""

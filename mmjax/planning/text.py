@@ -22,18 +22,25 @@ def lines(plan: Plan, price: float | None = None) -> Iterator[str]:
 
 
 def _memory(plan: Plan) -> Iterator[str]:
-    memory, gib = plan.memory, lambda size: f"{size / GIB:.2f} GiB"
-    if plan.capacity is None:
-        yield f"  takes {gib(memory.total)} a device; what it has is not known"
+    memory = plan.memory
+    if memory.total is None:
+        yield "  does NOT fit; the compiler did not say by how much"
+    elif plan.capacity is None:
+        yield f"  takes {_gib(memory.total)} a device; what it has is not known"
     elif plan.fits:
-        yield f"  fits: {gib(memory.total)} of {gib(plan.capacity)} a device, {gib(plan.capacity - memory.total)} left"
+        left = plan.capacity - memory.total
+        yield f"  fits: {_gib(memory.total)} of {_gib(plan.capacity)} a device, {_gib(left)} left"
     else:
         over = memory.total - plan.capacity
-        yield f"  does NOT fit: {gib(memory.total)} asked of {gib(plan.capacity)} a device, {gib(over)} too many"
+        yield f"  does NOT fit: {_gib(memory.total)} asked of {_gib(plan.capacity)} a device, {_gib(over)} too many"
     yield (
-        f"    parameters {gib(memory.parameters)}, optimizer {gib(memory.optimizer)}, batch {gib(memory.batch)}, "
-        f"temporaries {gib(memory.temporaries)} (kept for the backward pass: {gib(memory.activations)})"
+        f"    parameters {_gib(memory.parameters)}, optimizer {_gib(memory.optimizer)}, batch {_gib(memory.batch)}, "
+        f"temporaries {_gib(memory.temporaries)} (kept for the backward pass: {_gib(memory.activations)})"
     )
+
+
+def _gib(size: float | None) -> str:
+    return "?" if size is None else f"{size / GIB:.2f} GiB"
 
 
 def _work(plan: Plan) -> Iterator[str]:

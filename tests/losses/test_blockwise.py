@@ -251,7 +251,14 @@ def test_rows_that_do_not_divide_among_the_devices():
 
 @pytest.mark.parametrize(
     ("rows", "devices", "wanted"),
-    [(4096, 1, "dense"), (4097, 1, "tiled"), (8192, 8, "dense"), (32_768, 8, "gather"), (262_144, 8, "ring")],
+    [
+        (4096, 1, "dense"),
+        (4097, 1, "tiled"),
+        (4096, 8, "dense"),
+        (8192, 8, "gather"),
+        (32_768, 8, "gather"),
+        (262_144, 8, "ring"),
+    ],
 )
 def test_the_way_is_chosen_by_size(rows, devices, wanted, caplog):
     """64 MiB of logits a device are no trouble; nor, of float32 with 512 features, are 131,072 rows gathered."""

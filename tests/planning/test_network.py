@@ -64,6 +64,21 @@ def test_neighbours_of_a_ring_are_few_hops_apart(pod):
     assert found.members == 2 and found.hops == 2  # from the end of a row around to its start, and one row on
 
 
+def test_rings_within_slices_do_not_cross_them():
+    """Each of the rings stays in its slice, though together they lie in both."""
+    topology = parse_topology("v5e:4x4", slices=2)
+    mesh = make_mesh(MeshShape(8, 4, 1), devices_of(topology))
+    pairs = "{" + ",".join(f"{{{i},{i - i % 4 + (i - 1) % 4}}}" for i in range(32)) + "}"
+    found = group_of(collective("collective-permute", pairs), mesh, topology)
+    assert found.axes == ("fsdp",) and found.slices == 1
+
+
+def test_a_part_of_an_axis_is_no_ring(pod):
+    topology = pod[0]
+    mesh = make_mesh(MeshShape(32, 8, 1), devices_of(topology))
+    assert group_of(collective("all-gather", "[32,8]<=[256]"), mesh, topology).links == 1
+
+
 def test_slices_meet_over_the_data_centre():
     topology = parse_topology("v5e:4x4", slices=2)
     mesh = make_mesh(MeshShape(-1, 1, 1), devices_of(topology))

@@ -9,6 +9,7 @@ import pytest
 from mmjax.cli import main
 from mmjax.config import read, set_key
 from mmjax.errors import UserError
+from mmjax.planning import compiling
 from mmjax.planning.draft import draft
 from mmjax.planning.plan import make_plan
 from mmjax.planning.search import meshes, search
@@ -137,6 +138,23 @@ def test_the_verb_prints_json(capsys):
     assert serial["cost"] == pytest.approx(serial["days"] * 24 * 2 * 8)
     assert first["overlapped"]["mfu"] >= serial["mfu"]
     assert second["chip_flops"] > 0 and second["unknown_loops"] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "temporaries", "everything"),
+    [
+        ("the total memory required for HLO temporaries (66.52G) exceeds available HBM (15.75G).", 66.52, None),
+        (
+            "Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm. Exceeded hbm capacity by 4.25G.",
+            None,
+            20.0,
+        ),
+        ("no memory", None, None),
+    ],
+)
+def test_what_a_refusal_says(message, temporaries, everything):
+    found = [compiling._asked(pattern, message) for pattern in (compiling.TEMPORARIES, compiling.EVERYTHING)]
+    assert found == [None if gib is None else gib * 2**30 for gib in (temporaries, everything)]
 
 
 def test_what_does_not_fit_is_exit_code_1(capsys):

@@ -20,7 +20,6 @@ from mmjax.training.experiment import parse
 pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install 'mmjax[plan]'")
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-MB = 1 << 20
 
 
 @functools.cache
@@ -34,39 +33,43 @@ def planned(name, topology, slices=1, **overrides):
     return compiled, known, pod, blueprint
 
 
-def check(name, topology, capfd):
+def check(name, topology):
     compiled, known, pod, blueprint = planned(name, topology)
     assert compiled.memory.total <= pod.chip.hbm
     assert known.useful / known.overlapped >= 0.60
     assert known.useful / known.serial >= 0.45
     assert not compiled.counts.unknown_loops
-    assert "Involuntary full rematerialization" not in capfd.readouterr().err
     check_transfers(compiled, known, blueprint)
 
 
 def check_transfers(compiled, known, blueprint):
-    """Parameters are gathered and gradients scattered; of the activations only features travel."""
-    experiment = blueprint.experiment
-    largest = max(4 * leaf.size for leaf in jax.tree.leaves(shapes_of(blueprint).params) if leaf.ndim < 3)
-    features = 4 * experiment.batch_size * blueprint.task.model.dim
+    """Parameters are gathered and gradients scattered; of the activations only features travel.
+
+    An activation that the partitioner lost track of would be gathered, or change its layout: a text tower's alone is
+    five times a block's parameters here.
+    """
+    leaves = jax.tree.leaves(shapes_of(blueprint).params)
+    outside = max(4 * leaf.size for leaf in leaves if leaf.ndim < 3)
+    block = sum(4 * leaf.size // leaf.shape[0] for leaf in leaves if leaf.ndim == 3)
+    features = 4 * blueprint.experiment.batch_size * blueprint.task.model.dim
     for collective in compiled.counts.collectives:
-        assert collective.size <= 2 * max(largest, features), collective  # of a block's activations: gigabytes
-        if "/blocks/" in collective.where and collective.kind in ("all-to-all", "collective-permute"):
-            raise AssertionError(f"activations change their layout inside a block: {collective}")
+        inside = "/blocks/" in collective.where
+        assert collective.size <= (block if inside else max(outside, features) * 1.01), collective
+        assert not inside or collective.kind not in ("all-to-all", "collective-permute"), collective
     kinds = {(transfer.kind, transfer.axes) for transfer in known.transfers}
     assert ("all-gather", ("fsdp",)) in kinds and ("reduce-scatter", ("fsdp",)) in kinds
 
 
-def test_one_of_them_is_compiled_each_time(capfd):
-    check("clip_vit_b16", "v5e:16x16", capfd)
+def test_one_of_them_is_compiled_each_time():
+    check("clip_vit_b16", "v5e:16x16")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "topology"), [("clip_vit_l14", "v5e:16x16"), ("siglip_vit_so400m", "v5p:8x8x8")], ids=lambda x: str(x)
 )
-def test_the_others_are_compiled_at_leisure(name, topology, capfd):
-    check(name, topology, capfd)
+def test_the_others_are_compiled_at_leisure(name, topology):
+    check(name, topology)
 
 
 @pytest.mark.slow

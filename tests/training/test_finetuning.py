@@ -147,12 +147,12 @@ def test_lora_starts_from_a_model(tmp_path, lora_run, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, trainer.model().params, mmjax.load(lora_run).params)
 
 
-def test_two_processes_go_on_as_one_does(tmp_path, lora_run, monkeypatch):
+def test_two_processes_go_on_as_one_does(tmp_path, lora_run):
     """Each host puts its own devices' shards; the merged model is gathered from both."""
     options = (*LORA, ALSO, f"--config.init_from={lora_run}")
     runs.finish(runs.start(tmp_path / "one", *hosts.FLAGS, *options, steps=3))
     meshed = (*options, "--config.mesh.data=2", "--config.mesh.fsdp=2")
-    for process in hosts.start_pair(tmp_path / "two", *meshed, monkeypatch=monkeypatch, steps=3):
+    for process in hosts.start_pair(tmp_path / "two", *meshed, steps=3):
         runs.finish(process)
     one, two = (runs.losses(tmp_path / name) for name in ("one", "two"))
     np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)

@@ -42,9 +42,8 @@ def command(name):
     return shlex.split(found)
 
 
-@pytest.mark.parametrize(
-    "name", ["clip_vit_b16", *(pytest.param(n, marks=pytest.mark.slow) for n in list(CONFIGS)[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_pod_config_trains(name, folder, tmp_path, monkeypatch):
     tokenizer = tmp_path / "tokenizer"
     tokenizer.mkdir()

@@ -96,7 +96,7 @@ def test_a_signal_saves_and_says_so(tmp_path, reference, number):
     assert_same_run(tmp_path, reference)
 
 
-@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8)])
+@pytest.mark.parametrize(("before", "after"), [pytest.param(8, 1, marks=pytest.mark.slow), (1, 8)])
 def test_another_number_of_devices(tmp_path, reference, before, after):
     process = start(tmp_path, devices=before)
     wait_for_step(process, tmp_path, 13)

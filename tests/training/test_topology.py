@@ -88,7 +88,10 @@ def test_equal_to_one_device(run, batches, single, name):
     assert_close(params, single[2])
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "triplet", "margin_contrastive"])
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("triplet", "margin_contrastive")]
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", *SLOWER])
 def test_every_loss_is_equal_to_one_device(run, batches, loss):
     task = Align(run.task.model, build(loss, LOSSES, "loss"), run.task.pairs)
     expected = train(run, batches[:1], MESHES["one"], task)

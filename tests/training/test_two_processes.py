@@ -32,7 +32,9 @@ def single(tmp_path_factory):
 RING = ("--config.task.loss={'name': 'info_nce', 'impl': 'ring', 'tile': 3}", "--config.optimizer.accumulate=2")
 
 
-@pytest.mark.parametrize("mesh", [(), ACROSS, RING], ids=["data", "across", "ring"])
+@pytest.mark.parametrize(
+    "mesh", [pytest.param((), marks=pytest.mark.slow), ACROSS, RING], ids=["data", "across", "ring"]
+)
 def test_equal_to_one_device(tmp_path, single, mesh):
     for process in start_pair(tmp_path, *mesh):
         runs.finish(process)
@@ -68,6 +70,7 @@ def test_too_many_bad_items_on_one_stop_both(tmp_path):
     assert read(tmp_path / "metrics.jsonl")[-1]["step"] < 10
 
 
+@pytest.mark.slow
 def test_one_process_resumes_what_two_began(tmp_path):
     """With the evaluation of step 6 on two hosts, and that of the end on one."""
     reference = tmp_path / "reference"
