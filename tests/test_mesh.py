@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from tests.training.test_two_processes import free_port
+from tests.distributed.ports import free_port
 
 SCRIPT = """
 import sys

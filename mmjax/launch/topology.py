@@ -2,17 +2,16 @@
 
 import dataclasses
 import math
-import re
 
-from mmjax.errors import UserError, nearest
+from mmjax.chips import read_shape
+from mmjax.errors import UserError
 
-# name: (what GKE calls the accelerator, dimensions of its topologies)
-KINDS = {
-    "v4": ("tpu-v4-podslice", 3),
-    "v5e": ("tpu-v5-lite-podslice", 2),
-    "v5p": ("tpu-v5p-slice", 3),
-    "v6e": ("tpu-v6e-slice", 2),
-    "tpu7x": ("tpu7x", 3),
+ACCELERATORS = {  # as GKE calls them
+    "v4": "tpu-v4-podslice",
+    "v5e": "tpu-v5-lite-podslice",
+    "v5p": "tpu-v5p-slice",
+    "v6e": "tpu-v6e-slice",
+    "tpu7x": "tpu7x",
 }
 CHIPS = 4  # of a host of a slice; a single chip has a host to itself
 
@@ -35,22 +34,16 @@ class Slice:
 
 
 def parse(text: str) -> Slice:
-    """Reads `KIND:AxB` or `KIND:AxBxC`.
+    """Reads `v5e:16x16`.
 
     Raises:
-      UserError: an unknown kind, or a shape that it does not come in.
+      UserError: an unknown chip, or a shape that it does not come in.
     """
-    kind, _, shape = text.partition(":")
-    if kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise UserError(f"--topology {text}: write it as KIND:SHAPE, with one of {known}{nearest(kind, list(KINDS))}")
-    accelerator, dimensions = KINDS[kind]
-    if not re.fullmatch("x".join([r"[1-9]\d*"] * dimensions), shape):
-        raise UserError(
-            f"--topology {text}: {kind} has {dimensions} dimensions, as in {kind}:{'x'.join('4' * dimensions)}"
-        )
-    count = math.prod(map(int, shape.split("x")))
+    chip, sizes = read_shape(text)
+    if chip.name not in ACCELERATORS:
+        raise UserError(f"--topology {text}: this launches on TPUs: {', '.join(ACCELERATORS)}")
+    count = math.prod(sizes)
     if count != 1 and count % CHIPS:
         raise UserError(f"--topology {text}: {count} chips do not divide among hosts of {CHIPS}")
     chips = min(count, CHIPS)
-    return Slice(accelerator, shape, count // chips, chips)
+    return Slice(ACCELERATORS[chip.name], "x".join(map(str, sizes)), count // chips, chips)

@@ -28,14 +28,12 @@ class Compiled(NamedTuple):
       memory: with the `total` that it asked for.
       counts: what a chip does; None where it was refused.
       flops: useful operations of a step on all chips, see `training.flops`.
-      text: of the compiled program; empty where it was refused.
     """
 
     program: Program | None
     memory: Memory
     counts: counting.Counts | None
     flops: float
-    text: str
 
 
 def compile_for(blueprint: Blueprint) -> Compiled:
@@ -57,12 +55,11 @@ def compile_for(blueprint: Blueprint) -> Compiled:
         asked, whole = _asked(TEMPORARIES, str(error)), _asked(EVERYTHING, str(error))
         if asked is None and whole is not None:
             asked = whole - given
-        return Compiled(None, memory(asked, None if asked is None else given + asked), None, 0.0, "")
+        return Compiled(None, memory(asked, None if asked is None else given + asked), None, 0.0)
     told = program.step.memory_analysis()  # type: ignore[attr-defined]
     total = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes + told.temp_size_in_bytes
-    text = program.step.as_text()  # type: ignore[attr-defined]
-    counts = counting.count(hlo.parse(text))
-    return Compiled(program, memory(told.temp_size_in_bytes, total), counts, program.flops, text)
+    counts = counting.count(hlo.parse(program.step.as_text()))  # type: ignore[attr-defined]
+    return Compiled(program, memory(told.temp_size_in_bytes, total), counts, program.flops)
 
 
 def shapes_of(blueprint: Blueprint) -> TrainState:

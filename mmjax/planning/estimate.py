@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from mmjax.planning.chips import Chip
+from mmjax.chips import Chip
 from mmjax.planning.counts import Collective, Counts
 from mmjax.planning.network import Group, group_of, seconds
 from mmjax.planning.topology import Topology

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.planning.chips import Chip
+from mmjax.chips import Chip
 from mmjax.planning.counts import Collective
 from mmjax.planning.topology import Topology
 

@@ -15,7 +15,7 @@ from mmjax.planning.draft import draft
 from mmjax.planning.estimate import Estimate, estimate
 from mmjax.planning.measure import measure
 from mmjax.planning.memory import Memory
-from mmjax.planning.topology import HERE, Topology, devices_of
+from mmjax.planning.topology import HERE, Topology, capacity_of, devices_of
 from mmjax.training.experiment import Experiment, parse
 
 DAY = 86_400
@@ -50,6 +50,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
+        """Whether the compiler took it, and a device has the memory."""
         if self.counts is None or self.memory.total is None:
             return False
         return self.capacity is None or self.memory.total <= self.capacity
@@ -99,7 +100,7 @@ def _plan(compiled: Compiled, experiment: Experiment, topology: Topology, mesh: 
         batch_size=experiment.batch_size,
         steps=experiment.steps,
         memory=compiled.memory,
-        capacity=chip.hbm / chip.cores if chip else None,
+        capacity=capacity_of(topology),
         flops=compiled.flops,
         counts=counts,
         estimate=known,
@@ -108,7 +109,6 @@ def _plan(compiled: Compiled, experiment: Experiment, topology: Topology, mesh: 
 
 def _analytic(config: ConfigDict, experiment: Experiment, topology: Topology) -> Plan:
     found = analyse(config, experiment, topology)
-    assert topology.chip
     return Plan(
         topology=topology,
         how="analytic",
@@ -116,7 +116,7 @@ def _analytic(config: ConfigDict, experiment: Experiment, topology: Topology) ->
         batch_size=experiment.batch_size,
         steps=experiment.steps,
         memory=found.memory,
-        capacity=topology.chip.hbm,
+        capacity=capacity_of(topology),
         flops=found.flops,
         counts=found.counts,
         estimate=found.estimate,

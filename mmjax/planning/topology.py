@@ -3,14 +3,13 @@
 import importlib.util
 import math
 import os
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 
+from mmjax.chips import Chip, chip_of_kind, read_shape
 from mmjax.errors import UserError
-from mmjax.planning.chips import Chip, chip_named, chip_of_kind
 
 HERE = "here"
 # Else libtpu asks a server that only cloud machines have, and complains of what it does not find.
@@ -22,7 +21,6 @@ QUIET = {
     "TPU_MIN_LOG_LEVEL": "3",
     "TPU_STDERR_LOG_LEVEL": "3",
 }
-EXAMPLES = "v5e:16x16, v5p:8x8x8, h100:8x4 (nodes of 8, 4 nodes), or here"
 
 
 class Topology(NamedTuple):
@@ -42,6 +40,7 @@ class Topology(NamedTuple):
 
     @property
     def chips(self) -> int:
+        """All of them, in all slices."""
         return math.prod(self.shape) * self.slices
 
     @property
@@ -60,22 +59,10 @@ def parse_topology(text: str, slices: int = 1) -> Topology:
         if slices != 1:
             raise UserError(f"--slices {slices}: the devices at hand are as they are; leave it out with {HERE!r}")
         return Topology(text, chip_of_kind(jax.devices()[0].device_kind), (jax.device_count(),), 1)
-    name, _, shape = text.partition(":")
-    chip = chip_named(name)
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
-        raise UserError(f"--topology {text}: write a chip and its shape, such as {EXAMPLES}")
-    sizes = tuple(int(size) for size in shape.split("x"))
-    if chip.is_tpu and len(sizes) != chip.axes:
-        raise UserError(f"--topology {text}: a slice of {name} has {chip.axes} axes, such as {name}:{_example(chip)}")
-    if not chip.is_tpu and len(sizes) > 2:
-        raise UserError(f"--topology {text}: GPUs are given as a node and nodes, such as {name}:8x4")
+    chip, sizes = read_shape(text)
     if slices < 1 or (slices > 1 and not chip.is_tpu):
         raise UserError(f"--slices {slices}: only TPUs come in several slices, one at least")
     return Topology(text, chip, sizes, slices)
-
-
-def _example(chip: Chip) -> str:
-    return "x".join("8" for _ in range(chip.axes))
 
 
 def devices_of(topology: Topology) -> Sequence[jax.Device]:
@@ -100,3 +87,10 @@ def devices_of(topology: Topology) -> Sequence[jax.Device]:
     except jax.errors.JaxRuntimeError as error:
         raise UserError(f"--topology {topology.name}: {str(error).splitlines()[0]}") from None
     return found.devices
+
+
+def capacity_of(topology: Topology) -> float | None:
+    """Bytes that a program may use of one device; None where nobody says."""
+    if topology.name == HERE:
+        return (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return topology.chip.hbm / topology.chip.cores if topology.chip else None

@@ -7,18 +7,8 @@ from typing import Any
 
 import jax
 
-# Dense bfloat16 peaks in FLOP/s of one device, from the vendors' data sheets.
-PEAKS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU7x": 2307e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA B200": 2250e12,
-}
+from mmjax.chips import chip_of_kind
+
 PARTS = ("compile", "data", "step", "save", "evaluate")
 
 
@@ -95,10 +85,9 @@ class Clock:
 
 
 def peak_flops() -> float:
-    """Peak of one device of this kind, or 0 where it is not known; the longest matching name counts."""
-    kind = jax.devices()[0].device_kind
-    fits = [name for name in PEAKS if kind.startswith(name)]
-    return PEAKS[max(fits, key=len)] if fits else 0.0
+    """Dense bfloat16 peak of one device here, FLOP/s, or 0 where it is not known."""
+    chip = chip_of_kind(jax.devices()[0].device_kind)
+    return chip.flops / chip.cores if chip else 0.0
 
 
 def memory() -> dict[str, float]:

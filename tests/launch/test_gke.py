@@ -207,9 +207,10 @@ def test_it_is_applied(manifest, tmp_path, monkeypatch, capsys):
     [
         (
             ["v5:4x4"],
-            "--topology v5:4x4: write it as KIND:SHAPE, with one of v4, v5e, v5p, v6e, tpu7x; did you mean v5",
+            "unknown chip 'v5'; did you mean v5",
         ),
-        (["v5e:4x4x4"], "--topology v5e:4x4x4: v5e has 2 dimensions, as in v5e:4x4"),
+        (["v5e:4x4x4"], "--topology v5e:4x4x4: a slice of v5e has 2 axes, such as v5e:8x8"),
+        (["h100:8x4"], "--topology h100:8x4: this launches on TPUs: v4"),
         (["v5p:3x3x3"], "--topology v5p:3x3x3: 27 chips do not divide among hosts of 4"),
         (["v5e:4x4", "--slices", "0"], "--slices must be at least 1, got 0"),
         (["v5e:4x4", "--env", "A"], "--env A: write it as NAME=VALUE"),

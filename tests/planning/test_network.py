@@ -3,8 +3,8 @@
 import jax
 import pytest
 
+from mmjax.chips import CHIPS
 from mmjax.mesh import MeshShape, make_mesh
-from mmjax.planning.chips import CHIPS
 from mmjax.planning.counts import GROUPS, Collective
 from mmjax.planning.network import Group, group_of, seconds
 from mmjax.planning.topology import Topology, devices_of, parse_topology
