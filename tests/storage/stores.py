@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from unittest import mock
 
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -24,9 +25,28 @@ class MemoryS3(MemoryFileSystem):
         return super()._open(path, mode, **options)
 
 
+def tells_generations(download):
+    """Lets the server name the generation of what it sends, as Google's does.
+
+    Without it a client that reads an object anew cannot say which generation it goes on from: "Malformed
+    StorageGeneration", on a machine that is slow enough to read anew.
+    """
+
+    from gcp_storage_emulator.handlers import objects
+
+    def handler(request, response, storage, *args, **kwargs):
+        with contextlib.suppress(objects.NotFound):  # which the download itself answers
+            stored = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
+            response["x-goog-generation"] = stored["generation"]
+        download(request, response, storage, *args, **kwargs)
+
+    return handler
+
+
 @contextlib.contextmanager
 def google(bucket):
     """A server of Google Cloud Storage with one bucket. Yields the variables by which clients find it."""
+    from gcp_storage_emulator.handlers import objects
     from gcp_storage_emulator.server import create_server
 
     port = free_port()
@@ -37,7 +57,8 @@ def google(bucket):
     before = {name: os.environ.get(name) for name in variables}
     os.environ |= variables
     try:
-        yield variables
+        with mock.patch.object(objects, "download", tells_generations(objects.download)):
+            yield variables
     finally:
         server.stop()
         for name, value in before.items():
