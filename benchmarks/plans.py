@@ -5,8 +5,8 @@
 
 Compiles each config for its topology as `mmjax plan` does; nothing runs, so times are those of the chips' peaks, with
 perfect overlap of compute, memory and network ("overlapped") and with none ("serial"). The same for attention by XLA,
-without the kernel. Weak scaling is `clip_vit_b16` with 128 examples a chip on 16 to 1,024 chips of v5e. Writes the
-figures and the picture docs/images/weak_scaling.png.
+without the kernel. Weak scaling is `clip_vit_b16` with 128 examples a chip on 16 to 1,024 chips of v5e, parameters split
+along one axis of the torus, as in the config. Writes the figures and the picture docs/images/weak_scaling.png.
 """
 
 import os
@@ -36,8 +36,9 @@ def main() -> None:
     for topology, slices in SCALING:
         from mmjax.planning.topology import parse_topology
 
-        chips = parse_topology(topology, slices).chips
-        found = figures("clip_vit_b16", topology, slices, {"batch_size": str(ROWS * chips)})
+        pod = parse_topology(topology, slices)
+        chips, ring = pod.chips, str(pod.shape[0])
+        found = figures("clip_vit_b16", topology, slices, {"batch_size": str(ROWS * chips), "mesh.fsdp": ring})
         measurements |= {f"chips_{chips}/{what}": [value] for what, value in found.items()}
         sizes[chips] = found["chip_gib"]
     draw(sizes)

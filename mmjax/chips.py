@@ -24,6 +24,7 @@ class Chip:
       wraps: an axis closes to a ring where its length is a multiple of this.
       cores: devices that JAX makes of one chip.
       source: where the figures are published.
+      exact: float32 operations a second of a GPU's exact units; 0 for TPUs, which put six bfloat16 products together.
     """
 
     name: str
@@ -37,11 +38,36 @@ class Chip:
     wraps: int
     cores: int
     source: str
+    exact: float = 0.0
 
     @property
     def is_tpu(self) -> bool:
         """Whether its links span a torus."""
         return self.axes > 0
+
+    def passes(self, precision: str) -> float:
+        """How long a float32 product takes, in bfloat16 ones.
+
+        Args:
+          precision: as `jax.lax.Precision` has them: "default", "high" or "highest". GPUs take TF32, at half the rate,
+            and exact units for the last.
+        """
+        known = {"default": 1.0, "high": 3.0, "highest": 6.0} if self.is_tpu else {"default": 2.0, "high": 2.0}
+        return known.get(precision) or self.flops / self.exact
+
+
+def _gpu(
+    name: str,
+    kind: str,
+    flops: float,
+    hbm: float,
+    bandwidth: float,
+    link: float,
+    network: float,
+    page: str,
+    exact: float,
+) -> Chip:
+    return Chip(name, kind, flops, hbm, bandwidth, link, network, 0, 0, 1, NVIDIA + page, exact)
 
 
 TPU, NVIDIA = "https://cloud.google.com/tpu/docs/", "https://www.nvidia.com/data-center/"
@@ -56,24 +82,10 @@ CHIPS = {
         Chip("v5p", "TPU v5", 459 * TERA, 95.74 * GIB, 2765 * GB, 100 * GB, 6.25 * GB, 3, 4, 1, TPU + "v5p"),
         Chip("v6e", "TPU v6 lite", 918 * TERA, 31.25 * GIB, 1638 * GB, 100 * GB, 12.5 * GB, 2, 16, 1, TPU + "v6e"),
         Chip("tpu7x", "TPU7x", 2307 * TERA, 189.5 * GIB, 7380 * GB, 100 * GB, 12.5 * GB, 3, 4, 2, TPU + "tpu7x"),
-        Chip("a100", "NVIDIA A100", 312 * TERA, 75 * GIB, 2039 * GB, 300 * GB, 25 * GB, 0, 0, 1, NVIDIA + "a100/"),
-        Chip(
-            "h100",
-            "NVIDIA H100 80GB",
-            989 * TERA,
-            75 * GIB,
-            3350 * GB,
-            450 * GB,
-            50 * GB,
-            0,
-            0,
-            1,
-            NVIDIA + "h100/",
-        ),
-        Chip("h200", "NVIDIA H200", 989 * TERA, 132 * GIB, 4800 * GB, 450 * GB, 50 * GB, 0, 0, 1, NVIDIA + "h200/"),
-        Chip(
-            "b200", "NVIDIA B200", 2250 * TERA, 168 * GIB, 8000 * GB, 900 * GB, 50 * GB, 0, 0, 1, NVIDIA + "dgx-b200/"
-        ),
+        _gpu("a100", "NVIDIA A100", 312 * TERA, 75 * GIB, 2039 * GB, 300 * GB, 25 * GB, "a100/", 19.5 * TERA),
+        _gpu("h100", "NVIDIA H100 80GB", 989 * TERA, 75 * GIB, 3350 * GB, 450 * GB, 50 * GB, "h100/", 67 * TERA),
+        _gpu("h200", "NVIDIA H200", 989 * TERA, 132 * GIB, 4800 * GB, 450 * GB, 50 * GB, "h200/", 67 * TERA),
+        _gpu("b200", "NVIDIA B200", 2250 * TERA, 168 * GIB, 8000 * GB, 900 * GB, 50 * GB, "dgx-b200/", 75 * TERA),
     )
 }
 

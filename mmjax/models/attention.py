@@ -9,7 +9,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from mmjax.models.fused_attention import LOW, fits, fused_attention
-from mmjax.models.layers import NormKind, make_dense, make_norm, platform
+from mmjax.models.layers import make_dense, platform
+from mmjax.models.norms import Norm, NormKind
 from mmjax.models.positions import rotate
 
 Implementation = Literal["auto", "xla", "fused", "cudnn"]
@@ -56,8 +57,8 @@ class Attention(nn.Module):
         context = x if context is None else context
         query, key, value = self._project(x, "query"), self._project(context, "key"), self._project(context, "value")
         if self.qk_norm:
-            query = make_norm(self.norm, self.epsilon, name="query_norm")(query).astype(self.dtype)
-            key = make_norm(self.norm, self.epsilon, name="key_norm")(key).astype(self.dtype)
+            query = Norm(self.norm, self.epsilon, name="query_norm")(query).astype(self.dtype)
+            key = Norm(self.norm, self.epsilon, name="key_norm")(key).astype(self.dtype)
         if angles is not None:
             query, key = rotate(query, angles[:, : query.shape[1]]), rotate(key, angles)
         if self.is_mutable_collection("intermediates"):
@@ -139,7 +140,25 @@ def _attend_heads_first(
     logits = matmul(query, key.swapaxes(2, 3), preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     if causal or mask is not None:
         logits = jnp.where(_allowed(logits.shape[-2:], mask, causal), logits, LOW)
-    return matmul(jax.nn.softmax(logits, axis=-1).astype(value.dtype), value).swapaxes(1, 2)
+    return matmul(_softmax(logits).astype(value.dtype), value).swapaxes(1, 2)
+
+
+@jax.custom_vjp
+def _softmax(logits: Float[Array, "*b m"]) -> Float[Array, "*b m"]:
+    """Over the last axis; the backward pass needs the result alone. Derived by JAX, it would keep two arrays more."""
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _softmax_forward(logits):
+    weights = jax.nn.softmax(logits, axis=-1)
+    return weights, weights
+
+
+def _softmax_backward(weights, gradient):
+    return (weights * (gradient - (gradient * weights).sum(axis=-1, keepdims=True)),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 def _allowed(shape: tuple[int, ...], mask: Bool[Array, "b m"] | None, causal: bool) -> Bool[Array, "_ 1 n m"]:

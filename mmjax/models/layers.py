@@ -1,7 +1,7 @@
 """The small parts that every model is built from: norms, linear maps, drop path, and the pin of activations."""
 
 import math
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +9,7 @@ from flax import linen as nn
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Float
 
-NormKind = Literal["layer", "rms"]
 BATCH_AXES = ("data", "fsdp")
-
-
-def make_norm(kind: NormKind, epsilon: float, name: str | None = None) -> nn.Module:
-    """LayerNorm or RMSNorm (Zhang & Sennrich 2019) over the last axis, computed and returned in float32.
-
-    Two passes for the variance: the one-pass form loses small variances around a large mean.
-    """
-    if kind == "rms":
-        return nn.RMSNorm(epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False, name=name)
-    return nn.LayerNorm(epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False, name=name)
 
 
 def make_dense(features: int, dtype: str, bias: bool = True, name: str | None = None) -> nn.Dense:
@@ -34,8 +23,27 @@ def make_dense(features: int, dtype: str, bias: bool = True, name: str | None = 
         dtype=jnp.dtype(dtype),
         precision=jax.lax.Precision.HIGHEST if dtype == "float32" else None,
         kernel_init=nn.initializers.xavier_uniform(),
+        dot_general=_rows_dot_general if platform() == "cpu" else None,
         name=name,
     )
+
+
+def _rows_dot_general(
+    x: Float[Array, "*b d"], kernel: Float[Array, "d e"], dimensions: Any, **options: Any
+) -> Float[Array, "*b e"]:
+    """`lax.dot_general` as `nn.Dense` asks for it, as one matrix product of rows."""
+    del dimensions  # of the last axis with the first
+    rows = x.reshape(-1, x.shape[-1])
+    return jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options).reshape(*x.shape[:-1], -1)
+
+
+def as_rows(x: Float[Array, "*b d"]) -> Float[Array, "*rows d"]:
+    """Tokens `[b, n, d]` as rows `[b n, d]` on CPUs; as they are elsewhere.
+
+    XLA on CPUs writes the gradient of a kernel as a product of rows. What lies in another shape it copies, and for each
+    copy computes anew what it copies: in a residual stream the sum of all later branches, quadratic in depth.
+    """
+    return x.reshape(-1, x.shape[-1]) if platform() == "cpu" else x
 
 
 def drop_path(x: Float[Array, " b *rest"], rate: float | Float[Array, ""], rng: jax.Array) -> Float[Array, " b *rest"]:

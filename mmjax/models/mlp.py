@@ -1,31 +1,10 @@
 """The position-wise half of a transformer block."""
 
-import functools
-from collections.abc import Callable
-from typing import Literal
-
-import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from mmjax.models.activations import ACTIVATIONS, Activation
 from mmjax.models.layers import make_dense
-
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
-
-
-def quick_gelu(x: jax.Array) -> jax.Array:
-    """x * sigmoid(1.702 x), the approximation that OpenAI's CLIP was trained with; up to 0.02 away from GELU."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-# JAX's own default for `gelu` is the tanh form: both are named here and neither is a default.
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
-    "quick_gelu": quick_gelu,
-    "relu": jax.nn.relu,
-    "swiglu": jax.nn.silu,
-}
 
 
 class Mlp(nn.Module):

@@ -5,8 +5,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.models.attention import Attention
-from mmjax.models.layers import make_norm
 from mmjax.models.mlp import Mlp
+from mmjax.models.norms import Norm
 from mmjax.models.transformer import BlockOptions
 
 
@@ -40,4 +40,4 @@ class AttentionPool(nn.Module):
             o.heads, qkv_bias=o.qkv_bias, bias=o.bias, implementation=o.attention, dtype=o.dtype, name="attention"
         )(query, tokens, mask)
         mlp = Mlp(o.mlp_dim, o.activation, o.bias, o.dtype, name="mlp")
-        return (y + mlp(make_norm(o.norm, o.epsilon, name="norm")(y)))[:, 0]
+        return (y + mlp(Norm(o.norm, o.epsilon, name="norm")(y)))[:, 0]

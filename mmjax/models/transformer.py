@@ -12,8 +12,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from mmjax.models.attention import Attention, Implementation
-from mmjax.models.layers import NormKind, drop_path, make_norm, pin
+from mmjax.models.layers import as_rows, drop_path, pin
 from mmjax.models.mlp import Activation, Mlp
+from mmjax.models.norms import Norm, NormKind
 
 Remat = Literal["none", "full", "dots"]
 
@@ -27,7 +28,7 @@ class BlockOptions:
       layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021); None for none.
       dropout: rate on the output of each branch.
       causal, qkv_bias, bias, qk_norm, attention: see `Attention`; `bias` also of the MLP.
-      norm, epsilon: see `make_norm`.
+      norm, epsilon: see `norms.Norm`.
     """
 
     heads: int
@@ -77,10 +78,11 @@ class Block(nn.Module):
         mlp = Mlp(o.mlp_dim, o.activation, o.bias, o.dtype, name="mlp")
         branches: dict[str, Callable] = {"attention": lambda y: attention(y[:, :read], y, mask, angles), "mlp": mlp}
         for name, branch in branches.items():
-            norm = make_norm(o.norm, o.epsilon, name=f"norm_{name}")
-            y = self._branch(branch(norm(x) if o.norm_first else x), f"scale_{name}", drop_rate, train)
-            x = x[:, :read] + y
-            x = x if o.norm_first else norm(x).astype(y.dtype)
+            norm = Norm(o.norm, o.epsilon, name=f"norm_{name}")
+            tokens = norm(as_rows(x)).reshape(x.shape) if o.norm_first else x
+            y = self._branch(branch(tokens), f"scale_{name}", drop_rate, train)
+            rows = as_rows(x[:, :read]) + as_rows(y)
+            x = (rows if o.norm_first else norm(rows).astype(y.dtype)).reshape(y.shape)
         return x
 
     def _branch(self, y: jax.Array, scale: str, drop_rate: float | jax.Array | None, train: bool) -> jax.Array:

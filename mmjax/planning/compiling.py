@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import jax
 
+from mmjax.chips import Chip
 from mmjax.planning import counts as counting
 from mmjax.planning import hlo
 from mmjax.planning.memory import Memory, kept_bytes, shard_bytes, state_bytes
 from mmjax.training.assemble import Blueprint, abstract_batch
-from mmjax.training.program import Program, compile_step, computing, global_batch
+from mmjax.training.program import Program, compile_step, computing, global_batch, useful_flops
 from mmjax.training.state import TrainState, abstract_state, initializer
 from mmjax.training.step import loss_of
 
@@ -36,8 +37,8 @@ class Compiled(NamedTuple):
     flops: float
 
 
-def compile_for(blueprint: Blueprint) -> Compiled:
-    """Compiles for the mesh of the blueprint.
+def compile_for(blueprint: Blueprint, chip: Chip | None) -> Compiled:
+    """Compiles for the mesh of the blueprint, and counts in the units of the chip, where it is known.
 
     A program that does not fit is no error: its memory says by how much.
     """
@@ -55,11 +56,12 @@ def compile_for(blueprint: Blueprint) -> Compiled:
         asked, whole = _asked(TEMPORARIES, str(error)), _asked(EVERYTHING, str(error))
         if asked is None and whole is not None:
             asked = whole - given
-        return Compiled(None, memory(asked, None if asked is None else given + asked), None, 0.0)
+        flops = useful_flops(blueprint, state, key_of(blueprint))
+        return Compiled(None, memory(asked, None if asked is None else given + asked), None, flops)
     told = program.step.memory_analysis()  # type: ignore[attr-defined]
     total = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes + told.temp_size_in_bytes
-    counts = counting.count(hlo.parse(program.step.as_text()))  # type: ignore[attr-defined]
-    return Compiled(program, memory(told.temp_size_in_bytes, total), counts, program.flops)
+    counts = counting.count(hlo.parse(program.step.as_text()), chip)  # type: ignore[attr-defined]
+    return Compiled(program, memory(float(told.temp_size_in_bytes), float(total)), counts, program.flops)
 
 
 def shapes_of(blueprint: Blueprint) -> TrainState:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from mmjax.chips import Chip
 from mmjax.planning.hlo import Computation, Instruction, Program
-from mmjax.planning.matmuls import work
+from mmjax.planning.matmuls import Work, work
 from mmjax.planning.traffic import COLLECTIVES, moved
 
 # {{0,1},{2,3}}, [2,2]<=[4]T(1,0), or mesh['axis_0'=2,'axis_1'=2], device_ids=([2,2]T(1,0)) {'axis_0'}
@@ -43,7 +44,7 @@ class Counts:
 
     Attributes:
       flops: of matrix products.
-      unit_flops: what the bfloat16 units do for them: six times as much for exact float32 on a TPU.
+      unit_flops: bfloat16 operations that take the same time: six times as many for exact float32 on a TPU.
       traffic: bytes between main memory and cores.
       collectives: all transfers.
       unknown_loops: names of loops whose number of turns the text does not tell; they count once.
@@ -56,35 +57,36 @@ class Counts:
     unknown_loops: list[str] = dataclasses.field(default_factory=list)
 
 
-def count(program: Program) -> Counts:
-    """Everything that runs from the entry on."""
+def count(program: Program, chip: Chip | None = None) -> Counts:
+    """Everything that runs from the entry on, on such a chip."""
     counts = Counts()
-    _walk(program, program.entry, 1, counts)
+    _walk(program, program.entry, 1, counts, chip)
     return counts
 
 
-def _walk(program: Program, name: str, times: int, counts: Counts) -> None:
+def _walk(program: Program, name: str, times: int, counts: Counts, chip: Chip | None) -> None:
     around = program.computations[name]
     for instruction in around.values():
         counts.traffic += times * moved(instruction, around, program)
-        _add_products(program, instruction, around, times, counts)
+        for done in _products(program, instruction, around, chip):
+            counts.flops += times * done.flops
+            counts.unit_flops += times * done.unit_flops
         if kind := _kind(instruction):
             counts.collectives.append(_collective(kind, instruction, around, times))
         if instruction.opcode == "fusion":
             counts.collectives += _inside_fusion(program, instruction, times)
         for inner, turns in _bodies(program, instruction, counts):
-            _walk(program, inner, times * turns, counts)
+            _walk(program, inner, times * turns, counts, chip)
 
 
-def _add_products(program: Program, instruction: Instruction, around: Computation, times: int, counts: Counts) -> None:
+def _products(program: Program, instruction: Instruction, around: Computation, chip: Chip | None) -> Iterator[Work]:
     """Products stand alone or in fusions, which may be nested."""
-    if done := work(instruction, around):
-        counts.flops += times * done.flops
-        counts.unit_flops += times * done.unit_flops
+    if done := work(instruction, around, chip):
+        yield done
     if instruction.opcode == "fusion":
         inside = program.computations[instruction.called("calls") or ""]
         for inner in inside.values():
-            _add_products(program, inner, inside, times, counts)
+            yield from _products(program, inner, inside, chip)
 
 
 def _bodies(program: Program, instruction: Instruction, counts: Counts) -> Iterator[tuple[str, int]]:
@@ -120,7 +122,26 @@ def _turns(program: Program, loop: Instruction) -> int | None:
     constants = [int(i.text) for i in limits if i.opcode == "constant" and i.text.isdigit()]
     if compare is None or "direction=LT" not in compare.text or len(constants) != 1:
         return None
-    return constants[0]
+    step = _step(program, loop, next(i for i in limits if i.opcode != "constant"))
+    return -(-constants[0] // step) if step else None
+
+
+def _step(program: Program, loop: Instruction, counter: Instruction) -> int | None:
+    """What a loop's body adds to its counter: two where the compiler put two turns into one, as in products that
+    gather their factors piece by piece."""
+    place = re.search(r"index=(\d+)", counter.text)
+    body = program.computations[loop.called("body") or ""]
+    root = next(i for i in body.values() if i.root)
+    if place is None or root.opcode != "tuple":
+        return None
+    around, last = body, body[root.operands[int(place.group(1))]]
+    added = [around[name] for name in last.operands]
+    if last.opcode == "fusion":
+        around = program.computations[last.called("calls") or ""]
+        last = next(i for i in around.values() if i.root)
+        added += [around[name] for name in last.operands]
+    steps = [int(i.text) for i in added if i.opcode == "constant" and i.text.isdigit()]
+    return steps[0] if last.opcode == "add" and len(steps) == 1 else None
 
 
 def _kind(instruction: Instruction) -> str | None:

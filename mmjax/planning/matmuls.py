@@ -6,22 +6,28 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mmjax.chips import Chip
 from mmjax.planning.hlo import Computation, Instruction, Shape
 
+FMHA = "__cudnn$fmha"
 GEMM = ("__cublas$", "__onednn$matmul")  # matrix products that XLA hands to a library
+PRECISION = re.compile(r'operand_precision"?[=:][{\["]+(\w+)')
 COST = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # what a kernel of ours says of itself
-PASSES = {"highest": 6, "high": 3}  # of bfloat16 products that make up a float32 one on a TPU
 
 
 class Work(NamedTuple):
-    """Of one product: its operations, and those that a chip's bfloat16 units do for it."""
+    """Of one product: its operations, and how many bfloat16 ones a chip does in the same time."""
 
     flops: float
     unit_flops: float
 
 
-def work(instruction: Instruction, around: Computation) -> Work | None:
-    """What a matrix product or a convolution costs; None for anything else."""
+def work(instruction: Instruction, around: Computation, chip: Chip | None) -> Work | None:
+    """What a matrix product or a convolution costs; None for anything else.
+
+    Args:
+      chip: whose units do it; None counts float32 as bfloat16.
+    """
     if instruction.opcode == "dot":
         flops = _dot(instruction, around)
     elif instruction.opcode == "convolution":
@@ -30,16 +36,19 @@ def work(instruction: Instruction, around: Computation) -> Work | None:
         flops = _gemm(instruction, around)
     elif instruction.opcode == "custom-call" and (told := COST.search(instruction.text)):
         return Work(float(told.group(1)), float(told.group(1)))
+    elif instruction.opcode == "custom-call" and FMHA in instruction.text:
+        flops = _cudnn_attention(instruction, around)
     else:
         return None
-    return Work(flops, flops * _passes(instruction, around))
+    return Work(flops, flops * _passes(instruction, around, chip))
 
 
-def _passes(instruction: Instruction, around: Computation) -> int:
-    """How many bfloat16 products one in float32 takes, by the precision that it asks for."""
-    found = re.search(r"operand_precision=\{(\w+)", instruction.text)
-    floats = around[instruction.operands[0]].shapes[0].dtype == "f32"
-    return PASSES.get(found.group(1), 1) if found and floats else 1
+def _passes(instruction: Instruction, around: Computation, chip: Chip | None) -> float:
+    """How many bfloat16 products take the time of this one."""
+    if chip is None or around[instruction.operands[0]].shapes[0].dtype != "f32":
+        return 1.0
+    found = PRECISION.search(instruction.text)
+    return chip.passes(found.group(1).lower() if found else "default")
 
 
 def _dot(instruction: Instruction, around: Computation) -> float:
@@ -54,6 +63,15 @@ def _gemm(instruction: Instruction, around: Computation) -> float:
     found = re.search(r'"lhs_contracting_dimensions":(\[[^\]]*\])', instruction.text)
     axes = [int(axis) for axis in json.loads(found.group(1))] if found else [len(left.dims) - 1]
     return 2.0 * math.prod(instruction.shapes[0].dims) * math.prod(left.dims[axis] for axis in axes)
+
+
+def _cudnn_attention(instruction: Instruction, around: Computation) -> float:
+    """Two products with the logits' shape forward; five backward, the first of them computed again."""
+    found = re.search(r'"intermediate_tensor_shape":\{[^}]*"dimensions":\[([^\]]*)\]', instruction.text)
+    assert found, instruction.text
+    logits = [int(size) for size in re.findall(r"\d+", found.group(1))]
+    dim = around[instruction.operands[0]].shapes[0].dims[-1]
+    return (5 if "Backward" in instruction.text else 2) * 2.0 * math.prod(logits) * dim
 
 
 def _convolution(instruction: Instruction, around: Computation) -> float:

@@ -1,9 +1,10 @@
 """How long a transfer between chips takes, from who takes part in it and the links between them.
 
 Conventions (bytes S, group of n): a gather or a scatter sends S (n - 1) / n from every chip, a reduction twice that
-(scatter, then gather), an all-to-all a quarter of the whole around a ring. A chip uses both directions of every torus
-axis that its group spans, one direction where the axis does not close to a ring. Transfers between slices or nodes
-carry what is left after the links: the group's bytes over its chips of one slice.
+(scatter, then gather). An all-to-all sends S / n to each, over as many links as lie between: a quarter of a ring's
+length on average, a third of an axis that does not close; the busiest axis is what it waits for. A chip uses both
+directions of every torus axis that its group spans, one direction where the axis does not close to a ring. Transfers
+between slices or nodes carry what is left after the links: the group's bytes over its chips of one slice.
 """
 
 import math
@@ -27,14 +28,15 @@ class Group(NamedTuple):
       members: how many.
       links: one-way links of each chip that carry it.
       slices: slices or nodes that they lie in.
-      hops: for pairs, the most links between two of them.
+      hops: links between two of them: for pairs the most; for a group the mean, were all its links as busy as those of
+        the axis that carries most of an all-to-all.
     """
 
     axes: tuple[str, ...]
     members: int
     links: int
     slices: int
-    hops: int
+    hops: float
 
 
 def group_of(collective: Collective, mesh: Mesh, topology: Topology) -> Group:
@@ -47,12 +49,13 @@ def group_of(collective: Collective, mesh: Mesh, topology: Topology) -> Group:
     axes = _axes(places, mesh)
     if not topology.chip or not topology.chip.is_tpu:
         return Group(axes, len(places), 1, slices, 1)
-    links = 0
+    links, busiest = 0, 0.0
     for axis, size in enumerate(topology.shape):
         span = len({place[axis] for _, place in where})
         closes = span == size and _directions(topology, axis) == 2
         links += 0 if span == 1 else 2 if closes else 1
-    return Group(axes, len(places), max(1, links), slices, 1)
+        busiest = max(busiest, 0.0 if span == 1 else span / 4 / 2 if closes else span / 3)
+    return Group(axes, len(places), max(1, links), slices, max(1.0, busiest * links))
 
 
 def _pairs(places: Sequence[int], mesh: Mesh, topology: Topology) -> Group:
@@ -61,9 +64,9 @@ def _pairs(places: Sequence[int], mesh: Mesh, topology: Topology) -> Group:
     axes = {axis for pair in pairs for axis in _axes(pair, mesh)}
     where = [[_place(mesh.devices.flat[place], topology) for place in pair] for pair in pairs]
     crosses = any(one[0] != other[0] for one, other in where)
-    hops = 1
+    hops = 1.0
     if topology.chip and topology.chip.is_tpu:
-        hops = max([1, *(_distance(one[1], other[1], topology) for one, other in where if one[0] == other[0])])
+        hops = max([1.0, *(_distance(one[1], other[1], topology) for one, other in where if one[0] == other[0])])
     return Group(tuple(axis for axis in mesh.axis_names if axis in axes), 2, 1, 2 if crosses else 1, hops)
 
 
@@ -79,10 +82,10 @@ def seconds(collective: Collective, group: Group, chip: Chip) -> float:
     if collective.kind == "collective-permute":
         once = size * group.hops / chip.link if group.slices == 1 else size / network
         return collective.times * once
-    around = n / 4 if chip.is_tpu else 1.0  # a switch sends straight to everybody
-    share = {"all-reduce": 2.0, "all-to-all": around}.get(collective.kind, 1.0)
+    share = 2.0 if collective.kind == "all-reduce" else 1.0
+    around = group.hops if collective.kind == "all-to-all" else 1.0  # rings pass on to the next
     inside = n // group.slices
-    once = share * size * (inside - 1) / inside / (chip.link * group.links) if inside > 1 else 0.0
+    once = share * around * size * (inside - 1) / inside / (chip.link * group.links) if inside > 1 else 0.0
     if group.slices > 1:
         once += share * size / inside * (group.slices - 1) / group.slices / network
     return collective.times * once

@@ -83,7 +83,7 @@ def make_plan(config: ConfigDict, topology: Topology, measured: bool = False) ->
         return _analytic(config, experiment, topology)
     mesh = make_mesh(experiment.mesh, devices_of(topology))
     blueprint = draft(config, experiment, mesh)
-    compiled = compile_for(blueprint)
+    compiled = compile_for(blueprint, topology.chip)
     plan = _plan(compiled, experiment, topology, mesh)
     if not (measured and compiled.program and plan.fits):
         return plan

@@ -27,6 +27,8 @@ class Found(NamedTuple):
 def search(config: ConfigDict, topology: Topology) -> list[Found]:
     """Plans of the choices that fit, by the seconds of a step in which nothing overlaps; the shortest first.
 
+    On devices whose peaks nobody publishes, by what a device computes, and then by what it moves.
+
     The config as it stands is planned first, so that its mistakes are told. With each mesh and each way of recomputing,
     as few micro-batches as fit: more of them only take longer.
     """
@@ -37,7 +39,13 @@ def search(config: ConfigDict, topology: Topology) -> list[Found]:
         for mesh, remat in pairs:
             found += itertools.islice(_fitting(config, topology, mesh, remat), 1)
             advance()
-    return sorted(found, key=lambda one: one.plan.estimate.serial if one.plan.estimate else math.inf)
+    return sorted(found, key=lambda one: _rank(one.plan))
+
+
+def _rank(plan: Plan) -> tuple[float, ...]:
+    if plan.estimate:
+        return (plan.estimate.serial,)
+    return (plan.counts.flops, plan.counts.traffic) if plan.counts else (math.inf,)
 
 
 def meshes(topology: Topology) -> list[int]:

@@ -1,7 +1,10 @@
 """A plan as lines for a terminal."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
+from mmjax.planning.counts import Counts
+from mmjax.planning.estimate import Estimate
 from mmjax.planning.plan import Plan
 
 GIB = 2**30
@@ -13,10 +16,13 @@ def lines(plan: Plan, price: float | None = None) -> Iterator[str]:
     slices = f" x {plan.topology.slices} slices" if plan.topology.slices > 1 else ""
     yield f"{plan.topology.name}{slices}: {plan.topology.chips} chips, {mesh}, batch {plan.batch_size:,} ({plan.how})"
     yield from _memory(plan)
+    yield f"  a step: {plan.flops:.3g} useful FLOPs on all chips (3 x forward, recomputation not counted)"
     if plan.counts:
-        yield from _work(plan)
+        yield from _work(plan.counts)
     if plan.estimate:
-        yield from _times(plan, price)
+        yield from _times(plan, plan.estimate, price)
+    elif plan.counts:
+        yield from _transfers(plan.counts)
     if plan.measured:
         yield from _measured(plan)
 
@@ -43,20 +49,23 @@ def _gib(size: float | None) -> str:
     return "?" if size is None else f"{size / GIB:.2f} GiB"
 
 
-def _work(plan: Plan) -> Iterator[str]:
-    counts = plan.counts
-    assert counts
-    yield (
-        f"  a step: {plan.flops:.3g} useful FLOPs on all chips (3 x forward, recomputation not counted); a device does "
-        f"{counts.flops:.3g} FLOPs and moves {counts.traffic / 1e9:,.1f} GB between memory and cores"
-    )
+def _work(counts: Counts) -> Iterator[str]:
+    yield f"  a device does {counts.flops:.3g} FLOPs and moves {counts.traffic / 1e9:,.1f} GB between memory and cores"
     if counts.unknown_loops:
         yield f"  loops of unknown length, counted once: {', '.join(counts.unknown_loops)}"
 
 
-def _times(plan: Plan, price: float | None) -> Iterator[str]:
-    known = plan.estimate
-    assert known
+def _transfers(counts: Counts) -> Iterator[str]:
+    """Where no peaks are known, and so no times."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+    for transfer in counts.collectives:
+        sums[transfer.kind][0] += transfer.times
+        sums[transfer.kind][1] += transfer.times * transfer.size
+    for kind, (times, size) in sums.items():
+        yield f"    {kind}: {times:.0f} x, {size / 1e6:,.1f} MB"
+
+
+def _times(plan: Plan, known: Estimate, price: float | None) -> Iterator[str]:
     for transfer in known.transfers:
         where = f"{' x '.join(transfer.axes) or 'devices'} ({transfer.members})"
         done = f"{transfer.times} x, {transfer.size / 1e6:,.1f} MB, {transfer.seconds * 1e3:,.2f} ms"

@@ -27,7 +27,7 @@ def training_flops(forward: int, step: int) -> float:
 
 def count(jaxpr: Jaxpr) -> int:
     """Operations of a program, one multiply-add being two; elementwise work is left out, as is usual."""
-    return sum(times * _operations(eqn) for eqn, times in equations(jaxpr))
+    return sum(times * operations(eqn) for eqn, times in equations(jaxpr))
 
 
 def equations(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
@@ -36,14 +36,15 @@ def equations(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
         inner = [program for value in eqn.params.values() for program in _programs(value)]
         if eqn.primitive.name == "cond":
             inner = [max(inner, key=count)]
-        if inner and not _operations(eqn):
+        if inner and not operations(eqn):
             for program in inner:
                 yield from equations(program, times * _times(eqn))
         else:
             yield eqn, times
 
 
-def _operations(eqn: JaxprEqn) -> int:
+def operations(eqn: JaxprEqn) -> int:
+    """Of one equation by itself; none of those inside it."""
     name = eqn.primitive.name
     if name == "dot_general":
         return _matmul(eqn)

@@ -30,14 +30,25 @@ def compile_step(run: Blueprint, state: TrainState, key: Any) -> Program:
       state: shapes, dtypes and shardings; see `abstract_state`.
       key: the run's key, replicated, or its shape.
     """
-    task, experiment = run.task, run.experiment
-    step = make_step(task, experiment.optimizer, experiment.steps)
+    with computing(run):
+        traced, flops = _trace(run, state, key)
+        return Program(traced.lower().compile(), flops)
+
+
+def useful_flops(run: Blueprint, state: TrainState, key: Any) -> float:
+    """Operations of a step on all devices, from its trace alone."""
+    with computing(run):
+        return _trace(run, state, key)[1]
+
+
+def _trace(run: Blueprint, state: TrainState, key: Any) -> tuple[Any, float]:
+    """The step before it is compiled, and its useful operations."""
+    step = make_step(run.task, run.experiment.optimizer, run.experiment.steps)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     batch = global_batch(run)
-    with computing(run):
-        traced = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).trace(state, batch, key)
-        forward = flops_of(functools.partial(loss_of, task), state.params, batch, key)
-        return Program(traced.lower().compile(), training_flops(forward, count(traced.jaxpr.jaxpr)))
+    traced = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).trace(state, batch, key)
+    forward = flops_of(functools.partial(loss_of, run.task), state.params, batch, key)
+    return traced, training_flops(forward, count(traced.jaxpr.jaxpr))
 
 
 def global_batch(run: Blueprint) -> Batch:

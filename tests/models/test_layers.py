@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mmjax.models.layers import drop_path, gather, make_dense, make_norm, pin
+from mmjax.models.layers import drop_path, gather, make_dense, pin
+from mmjax.models.norms import Norm
 from tests.models import references
 
 
@@ -15,7 +16,7 @@ from tests.models import references
 @pytest.mark.parametrize("deviation", [1.0, 1e-2])
 def test_norm_has_the_epsilon_it_is_given(kind, epsilon, deviation):
     x = np.float32(np.random.default_rng(0).normal(size=(4, 64)) * deviation)
-    module = make_norm(kind, epsilon)
+    module = Norm(kind, epsilon)
     params = references.draw_params(module, jnp.asarray(x))
     out = module.apply({"params": params}, x)
     assert references.error(out, references.norm(params, x, epsilon, kind)) < 1e-5
@@ -26,14 +27,14 @@ def test_norm_has_the_epsilon_it_is_given(kind, epsilon, deviation):
 
 def test_small_variance_around_a_large_mean_survives():
     x = np.float32(100 + 0.01 * np.random.default_rng(0).normal(size=(4, 64)))
-    out = make_norm("layer", 1e-6).bind({"params": {"scale": np.ones(64), "bias": np.zeros(64)}})(x)
+    out = Norm("layer", 1e-6).bind({"params": {"scale": np.ones(64), "bias": np.zeros(64)}})(x)
     expected = references.norm({"scale": 1.0, "bias": 0.0}, np.float64(x))
     assert references.error(out, expected) < 1e-2
 
 
 def test_norms_answer_in_float32():
     x = jnp.ones((2, 8), jnp.bfloat16)
-    assert make_norm("layer", 1e-6).init_with_output(jax.random.key(0), x)[0].dtype == jnp.float32
+    assert Norm("layer", 1e-6).init_with_output(jax.random.key(0), x)[0].dtype == jnp.float32
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

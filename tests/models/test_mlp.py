@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.models.mlp import ACTIVATIONS, Mlp
+from mmjax.models.activations import ACTIVATIONS
+from mmjax.models.mlp import Mlp
 from tests.models import references
 from tests.models.references import draw_params
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.models import transformer
 from mmjax.models.transformer import Block, BlockOptions, Transformer
 from tests.models import references
 from tests.models.references import draw_params, error
@@ -146,3 +147,23 @@ def test_attention_weights_of_every_layer_can_be_had_from_a_loop(x):
     _, state = stack.apply({"params": params}, x, mutable=["intermediates"])
     weights = state["intermediates"]["blocks"]["attention"]["weights"][0]
     assert weights.shape == (DEPTH, 2, 2, 4, 4)
+
+
+def largest_fusion(depth, x):
+    """Instructions of the largest loop that XLA makes of the gradients of a stack."""
+    stack = Transformer(OPTIONS, depth)
+    params = draw_params(stack, x)
+
+    def loss(params, x):
+        return (stack.apply({"params": params}, x) ** 2).sum()
+
+    text = jax.jit(jax.grad(loss)).lower(params, x).compile().as_text()
+    return max(len(part.splitlines()) for part in text.split("\n\n") if "fused_computation" in part.split("(")[0])
+
+
+def test_a_cpu_computes_the_sum_of_later_branches_once(x, monkeypatch):
+    """And not anew for every product that reads it, which grows with the square of the depth."""
+    x = jnp.tile(x, (1, 8, 4))
+    assert largest_fusion(10, x) <= 1.2 * largest_fusion(5, x)
+    monkeypatch.setattr(transformer, "as_rows", lambda x: x)
+    assert largest_fusion(10, x) > 1.5 * largest_fusion(5, x)

@@ -15,7 +15,9 @@ TEXT = """HloModule jit_f, is_scheduled=true
   %stack = f32[3,2,8]{2,1,0:T(8,128)} get-tuple-element(%p), index=2
   %dot = f32[2,2]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={1}
   %sum = f32[2,2]{1,0} all-reduce(%dot), channel_id=1, replica_groups={{0,1},{2,3}}, to_apply=%add
-  ROOT %out = (s32[]{:T(128)}, bf16[2,8]{1,0}, f32[3,2,8]{2,1,0}) tuple(%i, %x, /*index=2*/%stack)
+  %one = s32[]{:T(128)} constant(1)
+  %next = s32[]{:T(128)} add(%i, %one)
+  ROOT %out = (s32[]{:T(128)}, bf16[2,8]{1,0}, f32[3,2,8]{2,1,0}) tuple(%next, %x, /*index=2*/%stack)
 }
 
 %condition (q: (s32[], bf16[2,8], f32[3,2,8])) -> pred[] {
@@ -40,7 +42,7 @@ def test_a_program_is_read():
     assert [shape.dims for shape in loop.shapes] == [(), (2, 8), (3, 2, 8)]
     fast = program.computations["body"]["x"].shapes[0]
     assert (fast.dtype, fast.dims, fast.fast) == ("bf16", (2, 8), True)
-    assert program.computations["body"]["out"].operands == ("i", "x", "stack")
+    assert program.computations["body"]["out"].operands == ("next", "x", "stack")
 
 
 @pytest.mark.parametrize(
@@ -64,13 +66,18 @@ def test_loops_count_as_often_as_they_turn():
     assert not found.unknown_loops
     (transfer,) = found.collectives
     assert (transfer.kind, transfer.size, transfer.times, transfer.groups) == ("all-reduce", 16, 12, "{{0,1},{2,3}}")
-    # Read: nothing of the fast memory; written by the product, read and written by the sum.
-    assert found.traffic == 12 * 3 * 16
+    # Read: nothing of the fast memory; written by the product, read and written by the sum; three numbers of the count.
+    assert found.traffic == 12 * (3 * 16 + 3 * 4)
 
 
-def test_a_loop_of_unknown_length_is_named():
-    text = TEXT.replace("direction=LT", "direction=NE")
-    assert counts.count(hlo.parse(text)).unknown_loops == ["loop"]
+def test_two_turns_in_one_count_as_one():
+    found = counts.count(hlo.parse(TEXT.replace("constant(1)\n", "constant(2)\n")))
+    assert found.flops == 6 * 2 * 2 * 2 * 8 and found.collectives[0].times == 6
+
+
+@pytest.mark.parametrize(("known", "unknown"), [("direction=LT", "direction=NE"), ("add(%i", "multiply(%i")])
+def test_a_loop_of_unknown_length_is_named(known, unknown):
+    assert counts.count(hlo.parse(TEXT.replace(known, unknown))).unknown_loops == ["loop"]
 
 
 def compiled(function, *arguments):

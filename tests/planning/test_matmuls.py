@@ -2,16 +2,17 @@
 
 import pytest
 
+from mmjax.chips import CHIPS
 from mmjax.planning import hlo
 from mmjax.planning.matmuls import Work, work
 
 
-def of(line, **operands):
+def of(line, chip=None, **operands):
     """The work of one line whose operands have these types."""
     given = "\n".join(f"  %{name} = {kind} parameter({i})" for i, (name, kind) in enumerate(operands.items()))
     program = hlo.parse(f"HloModule m\nENTRY %main () -> f32[] {{\n{given}\n  ROOT %y = {line}\n}}\n")
     main = program.computations["main"]
-    return work(main["y"], main)
+    return work(main["y"], main, chip)
 
 
 def test_a_dot():
@@ -19,11 +20,45 @@ def test_a_dot():
     assert of(line, a="f32[4,7]{1,0}", b="f32[7,5]{1,0}") == Work(2 * 4 * 5 * 7, 2 * 4 * 5 * 7)
 
 
-@pytest.mark.parametrize(("precision", "passes"), [("highest", 6), ("high", 3), ("default", 1)])
-def test_exact_float32_takes_several_passes(precision, passes):
+@pytest.mark.parametrize(
+    ("chip", "precision", "passes"),
+    [
+        ("v5e", "highest", 6),
+        ("v5e", "high", 3),
+        ("v5e", "default", 1),
+        ("h100", "highest", 989 / 67),
+        ("h100", "high", 2),
+    ],
+)
+def test_exact_float32_takes_longer(chip, precision, passes):
     line = f"f32[4,5]{{1,0}} dot(%a, %b), lhs_contracting_dims={{1}}, operand_precision={{{precision},{precision}}}"
-    assert of(line, a="f32[4,7]{1,0}", b="f32[7,5]{1,0}").unit_flops == passes * 2 * 4 * 5 * 7
-    assert of(line, a="bf16[4,7]{1,0}", b="bf16[7,5]{1,0}").unit_flops == 2 * 4 * 5 * 7
+    product = 2 * 4 * 5 * 7
+    assert of(line, CHIPS[chip], a="f32[4,7]{1,0}", b="f32[7,5]{1,0}") == Work(product, pytest.approx(passes * product))
+    assert of(line, CHIPS[chip], a="bf16[4,7]{1,0}", b="bf16[7,5]{1,0}").unit_flops == product
+    assert of(line, None, a="f32[4,7]{1,0}", b="f32[7,5]{1,0}").unit_flops == product
+
+
+@pytest.mark.parametrize(("precision", "passes"), [("DEFAULT", 2), ("HIGHEST", 16)])
+def test_float32_of_a_library_call(precision, passes):
+    """Which is TF32 where it names no precision."""
+    line = (
+        'f32[4,5]{1,0} custom-call(%a, %b), custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":'
+        '{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"]},"precision_config":{"operand_precision":["'
+        + precision
+        + '","DEFAULT"]}}}'
+    )
+    assert of(line, CHIPS["a100"], a="f32[4,7]{1,0}", b="f32[7,5]{1,0}").unit_flops == passes * 2 * 4 * 5 * 7
+
+
+@pytest.mark.parametrize(("target", "products"), [("fmhaSoftmax", 2), ("fmhaSoftmaxBackward", 5)])
+def test_attention_by_cudnn(target, products):
+    """Its program is none that the text shows; its config holds the shape of the logits, rows x heads x n x m."""
+    line = (
+        f'(bf16[2,128,4,64]{{3,2,1,0}}, u8[0]{{0}}) custom-call(%a, %a, %a), custom_call_target="__cudnn${target}", '
+        'backend_config={"cudnn_fmha_backend_config":{"fmha_scale":0.125,"intermediate_tensor_shape":'
+        '{"element_type":"BF16","dimensions":["2","4","128","96"],"layout":{"minor_to_major":["3","2","1","0"]}}}}'
+    )
+    assert of(line, a="bf16[2,128,4,64]{3,2,1,0}").flops == products * 2 * (2 * 4 * 128 * 96) * 64
 
 
 def test_a_batched_product_as_a_tpu_writes_it():

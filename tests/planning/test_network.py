@@ -85,7 +85,7 @@ def test_slices_meet_over_the_data_centre():
     assert mesh.shape["data"] == 32
     assert [getattr(d, "slice_index", None) for d in mesh.devices.flat] == [0] * 16 + [1] * 16
     found = group_of(collective("all-reduce", "{}"), mesh, topology)
-    assert found == Group(("data",), 32, 2, 2, 1)
+    assert found == Group(("data",), 32, 2, 2, pytest.approx(8 / 3))
     chip, size = CHIPS["v5e"], 1 << 20
     inside, between = 2 * size * 15 / 16 / (2 * chip.link), 2 * size / 16 / 2 / chip.network
     assert seconds(collective("all-reduce", "{}"), found, chip) == pytest.approx(inside + between)
@@ -98,6 +98,17 @@ def test_seconds_at_the_peak_of_the_links(kind, share):
     chip, size = CHIPS["v5e"], 10**9
     found = seconds(Collective(kind, size, "", "", 3), Group(("fsdp",), 16, 2, 1, 1), chip)
     assert found == pytest.approx(3 * share * size / (2 * 50e9))
+
+
+@pytest.mark.parametrize(("shape", "groups", "around"), [((16, 16), "[16,16]<=[256]", 4), ((1, 256), "{}", 4)])
+def test_an_all_to_all_waits_for_the_links_between(shape, groups, around, pod):
+    """Along one ring of 16 as over 16 x 16 chips: a quarter of a ring's length, over the two links of each axis."""
+    topology = pod[0]
+    mesh = make_mesh(MeshShape(*shape, 1), devices_of(topology))
+    group, size = group_of(collective("all-to-all", groups), mesh, topology), 1 << 20
+    share = (group.members - 1) / group.members
+    found = seconds(collective("all-to-all", groups), group, topology.chip)
+    assert found == pytest.approx(size * share * around / (2 * topology.chip.link))
 
 
 def test_a_pass_around_the_ring_takes_one_link_each():

@@ -13,6 +13,7 @@ from mmjax.planning import compiling
 from mmjax.planning.draft import draft
 from mmjax.planning.plan import make_plan
 from mmjax.planning.search import meshes, search
+from mmjax.planning.text import lines
 from mmjax.planning.topology import parse_topology
 from mmjax.training.experiment import parse
 
@@ -86,6 +87,36 @@ def test_micro_batches_and_recomputation_are_counted():
     assert accumulated.memory.activations < 0.6 * plain.memory.activations
 
 
+def test_each_chip_reads_all_parameters_of_its_products():
+    """Twice the chips with twice the batch do not halve what a chip reads of them."""
+    one, four = (make_plan(config(batch_size=str(16 * n)), parse_topology(f"h100:{n}")) for n in (1, 4))
+    assert four.counts.traffic == pytest.approx(one.counts.traffic, rel=0.02)
+    spread = make_plan(config(batch_size="16"), parse_topology("h100:4"))
+    assert spread.counts.traffic > one.counts.traffic / 4 + spread.memory.parameters
+
+
+def test_what_travels_has_the_size_of_the_compute_dtype_and_passes_once_a_micro_batch():
+    fsdp = {"mesh__data": "1", "mesh__fsdp": "-1"}
+    half = {f"task__towers__{name}__dtype": "bfloat16" for name in ("image", "text")}
+    whole, halved, twice = (
+        {t.kind: t for t in make_plan(config(**fsdp, **o), parse_topology("h100:4")).estimate.transfers}
+        for o in ({}, half, {"optimizer__accumulate": "2"})
+    )
+    assert whole["all-gather"].size == 2 * halved["all-gather"].size
+    assert (whole["all-gather"].times, whole["reduce-scatter"].times) == (2, 1)
+    assert (twice["all-gather"].times, twice["reduce-scatter"].times) == (
+        6,
+        2,
+    )  # features first, then the loss: coupled
+
+
+def test_float32_is_timed_at_the_peak_of_exact_units():
+    half = {f"task__towers__{name}__dtype": "bfloat16" for name in ("image", "text")}
+    plan, halved = (make_plan(config(**o), parse_topology("h100:1")) for o in ({}, half))
+    assert plan.counts.unit_flops == pytest.approx(plan.counts.flops * 989 / 67, rel=1e-3)
+    assert halved.counts.unit_flops < 2 * halved.counts.flops  # the loss stays in float32
+
+
 def test_no_data_and_no_tokenizer_is_read():
     made = config()
     set_key(made, "data.train", "{'path': 'nowhere/shards-{000..999}.tar'}")
@@ -155,6 +186,20 @@ def test_the_verb_prints_json(capsys):
 def test_what_a_refusal_says(message, temporaries, everything):
     found = [compiling._asked(pattern, message) for pattern in (compiling.TEMPORARIES, compiling.EVERYTHING)]
     assert found == [None if gib is None else gib * 2**30 for gib in (temporaries, everything)]
+
+
+def test_a_refused_program_still_says_what_it_would_do(monkeypatch, here):
+    def refuse(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Used 20.00G of 15.75G hbm. Exceeded")
+
+    monkeypatch.setattr(compiling, "compile_step", refuse)
+    plan = make_plan(config(), parse_topology("here"))
+    assert not plan.fits and plan.memory.total == pytest.approx(20 * 2**30)
+    assert plan.flops == here.flops and any("useful FLOPs" in line for line in lines(plan))
+
+
+def test_devices_without_peaks_show_their_transfers(here):
+    assert re.search(r"all-reduce: \d+ x, [\d.,]+ MB", "\n".join(lines(here)))
 
 
 def test_what_does_not_fit_is_exit_code_1(capsys):

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 Impl = Literal["auto", "dense", "tiled", "gather", "ring"]
 ROW_AXES = ("data", "fsdp")
 DENSE = 64 << 20  # bytes of all logits that are no trouble
-GATHERED = 256 << 20  # bytes of one side's features, of all devices together
+GATHERED = 192 << 20  # bytes of one side's features, of all devices together
 
 
 class Chosen(NamedTuple):

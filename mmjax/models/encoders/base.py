@@ -12,8 +12,9 @@ from mmjax.batch import Stream
 from mmjax.models.attention import Implementation
 from mmjax.models.encoded import Encoded
 from mmjax.models.encoders.sizes import Size, resolve_size
-from mmjax.models.layers import NormKind, make_dense, make_norm
+from mmjax.models.layers import make_dense
 from mmjax.models.mlp import Activation
+from mmjax.models.norms import Norm, NormKind
 from mmjax.models.positions import Positions, rotary_angles
 from mmjax.models.transformer import BlockOptions, Remat, Transformer
 
@@ -74,8 +75,8 @@ class Encoder(nn.Module):
         self.options = BlockOptions(**own | {"heads": size.heads, "mlp_dim": size.mlp_dim})
         self.transformer = Transformer(self.options, size.depth, self.drop_path, self.scan, self.remat)
         self.dropout_tokens = nn.Dropout(self.dropout)
-        self.norm_before = make_norm(self.norm, self.epsilon) if self.pre_norm else None
-        self.norm_after = make_norm(self.norm, self.epsilon) if self.final_norm else None
+        self.norm_before = Norm(self.norm, self.epsilon) if self.pre_norm else None
+        self.norm_after = Norm(self.norm, self.epsilon) if self.final_norm else None
         self.head_map = make_dense(size.width, "float32", name="head") if self.head == "tanh" else None
 
     def __call__(self, stream: Stream, train: bool = False) -> Encoded:

@@ -6,8 +6,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mmjax.models.layers import make_dense, make_norm
-from mmjax.models.mlp import ACTIVATIONS
+from mmjax.models.activations import ACTIVATIONS
+from mmjax.models.layers import make_dense
+from mmjax.models.norms import Norm
 
 
 class PatchStem(nn.Module):
@@ -57,7 +58,7 @@ class ConvStem(nn.Module):
         x = pixels.astype(jnp.dtype(self.dtype))
         for index, width in enumerate(self.widths):
             x = make_dense(width, self.dtype, bias=False, name=f"conv_{index}")(neighbourhoods(x))
-            x = make_norm("layer", self.epsilon, name=f"norm_{index}")(x)
+            x = Norm("layer", self.epsilon, name=f"norm_{index}")(x)
             x = ACTIVATIONS["gelu_tanh"](x).astype(jnp.dtype(self.dtype))
         return make_dense(self.width, self.dtype, name="embed")(x)
 
