@@ -31,19 +31,14 @@ def make_dense(features: int, dtype: str, bias: bool = True, name: str | None = 
 def _rows_dot_general(
     x: Float[Array, "*b d"], kernel: Float[Array, "d e"], dimensions: Any, **options: Any
 ) -> Float[Array, "*b e"]:
-    """`lax.dot_general` as `nn.Dense` asks for it, as one matrix product of rows."""
+    """`lax.dot_general` as `nn.Dense` asks for it, as one matrix product of rows.
+
+    XLA on CPUs writes a product of tokens `[b, n, d]` so, but the gradient of the kernel with transposed copies of both
+    factors, and whatever is fused into a copy is computed once for each.
+    """
     del dimensions  # of the last axis with the first
     rows = x.reshape(-1, x.shape[-1])
     return jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options).reshape(*x.shape[:-1], -1)
-
-
-def as_rows(x: Float[Array, "*b d"]) -> Float[Array, "*rows d"]:
-    """Tokens `[b, n, d]` as rows `[b n, d]` on CPUs; as they are elsewhere.
-
-    XLA on CPUs writes the gradient of a kernel as a product of rows. What lies in another shape it copies, and for each
-    copy computes anew what it copies: in a residual stream the sum of all later branches, quadratic in depth.
-    """
-    return x.reshape(-1, x.shape[-1]) if platform() == "cpu" else x
 
 
 def drop_path(x: Float[Array, " b *rest"], rate: float | Float[Array, ""], rng: jax.Array) -> Float[Array, " b *rest"]:

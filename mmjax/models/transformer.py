@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from mmjax.models.attention import Attention, Implementation
-from mmjax.models.layers import as_rows, drop_path, pin
+from mmjax.models.layers import drop_path, pin
 from mmjax.models.mlp import Activation, Mlp
 from mmjax.models.norms import Norm, NormKind
 
@@ -79,10 +79,9 @@ class Block(nn.Module):
         branches: dict[str, Callable] = {"attention": lambda y: attention(y[:, :read], y, mask, angles), "mlp": mlp}
         for name, branch in branches.items():
             norm = Norm(o.norm, o.epsilon, name=f"norm_{name}")
-            tokens = norm(as_rows(x)).reshape(x.shape) if o.norm_first else x
-            y = self._branch(branch(tokens), f"scale_{name}", drop_rate, train)
-            rows = as_rows(x[:, :read]) + as_rows(y)
-            x = (rows if o.norm_first else norm(rows).astype(y.dtype)).reshape(y.shape)
+            y = self._branch(branch(norm(x) if o.norm_first else x), f"scale_{name}", drop_rate, train)
+            x = x[:, :read] + y
+            x = x if o.norm_first else norm(x).astype(y.dtype)
         return x
 
     def _branch(self, y: jax.Array, scale: str, drop_rate: float | jax.Array | None, train: bool) -> jax.Array:

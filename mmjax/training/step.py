@@ -1,13 +1,11 @@
 """One training step: loss, gradients, update, all inside one jit with a donated state."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from mmjax.batch import Batch
 from mmjax.errors import UserError
@@ -23,35 +21,38 @@ Step = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 def make_step(task: Task, options: Optimizer, steps: int) -> Step:
     """The step function `f(state, batch, key) -> (state, metrics)`, to be jitted with the state donated.
 
-    The key of step s is `fold_in(key, s)`, so a resumed run draws what an uninterrupted one does. A non-finite loss
-    or gradient leaves parameters, moments and average as they were and counts in `state.bad`.
+    The key of step s is `fold_in(key, s)`, so a resumed run draws what an uninterrupted one does. A non-finite loss,
+    gradient or update leaves parameters, moments and average as they were and counts in `state.bad`. As that is known
+    before anything is overwritten, all of the state is updated in place, with no copy of it.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        learning = trained(options, state.params)
+        before = trained(options, state.params)
         loss, metrics, grads = gradients(task, options, state.params, batch, key)
         tx = transformation(options, state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, learning)
+        updates, opt_state = tx.update(grads, state.opt_state, before)
         rate = jnp.asarray(options.rate(steps)(state.step), jnp.float32)
-        updates = jax.tree.map(lambda u: -rate * u, updates)
-        learning = clamp(options, optax.apply_updates(learning, updates))
-        ema = None if state.ema is None else average(options.ema, state.ema, learning, state.step)
-        grad_norm = norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        grad_norm, size = norm(grads), norm(updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & jnp.isfinite(size)
+
+        def keep(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, old)
+
+        learnt = keep(clamp(options, jax.tree.map(lambda p, u: p - rate * u, before, updates)), before)
+        ema = None if state.ema is None else keep(average(options.ema, state.ema, learnt, state.step), state.ema)
         bad = jnp.where(finite, 0, state.bad + 1)
-        learnt = TrainState(state.step, tree.overlay(state.params, learning), opt_state, ema, bad)
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), learnt, dataclasses.replace(state, bad=bad))
+        params = tree.overlay(state.params, learnt)
         metrics = metrics | {
             "loss": loss,
             "gradient_norm": grad_norm,
-            "parameter_norm": norm(kept.params),
-            "update_norm": jnp.where(finite, norm(updates), 0.0),
+            "parameter_norm": norm(params),
+            "update_norm": jnp.where(finite, rate * size, 0.0),
             "learning_rate": rate,
             "valid": batch.valid.mean(dtype=jnp.float32),
             "bad": bad,
         }
-        return dataclasses.replace(kept, step=state.step + 1), metrics
+        return TrainState(state.step + 1, params, keep(opt_state, state.opt_state), ema, bad), metrics
 
     return step
 

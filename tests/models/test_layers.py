@@ -18,7 +18,7 @@ def test_norm_has_the_epsilon_it_is_given(kind, epsilon, deviation):
     x = np.float32(np.random.default_rng(0).normal(size=(4, 64)) * deviation)
     module = Norm(kind, epsilon)
     params = references.draw_params(module, jnp.asarray(x))
-    out = module.apply({"params": params}, x)
+    out = module.apply({"params": params}, jnp.asarray(x))
     assert references.error(out, references.norm(params, x, epsilon, kind)) < 1e-5
     mutant = references.norm(params, x, 1.1e-5 - epsilon, kind)
     # Ordinary activations do not tell one epsilon from the other; those of variance 1e-4 do, by about 4 %.
@@ -27,7 +27,7 @@ def test_norm_has_the_epsilon_it_is_given(kind, epsilon, deviation):
 
 def test_small_variance_around_a_large_mean_survives():
     x = np.float32(100 + 0.01 * np.random.default_rng(0).normal(size=(4, 64)))
-    out = Norm("layer", 1e-6).bind({"params": {"scale": np.ones(64), "bias": np.zeros(64)}})(x)
+    out = Norm("layer", 1e-6).bind({"params": {"scale": jnp.ones(64), "bias": jnp.zeros(64)}})(jnp.asarray(x))
     expected = references.norm({"scale": 1.0, "bias": 0.0}, np.float64(x))
     assert references.error(out, expected) < 1e-2
 

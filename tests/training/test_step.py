@@ -56,6 +56,24 @@ class Exploding(MeanColour):
         return loss.replace(total=jnp.where(spoiled, jnp.nan, loss.total))
 
 
+def test_a_non_finite_update_changes_nothing_either():
+    """Adam with no epsilon divides nothing by nothing where there is no gradient."""
+    task, options, batch = MeanColour(), Optimizer(learning_rate=0.1, eps=0.0), make_batch(bad=range(12))
+    state = jax.jit(initializer(task, options, batch))(jax.random.key(0))
+    after, metrics = jax.jit(make_step(task, options, 10))(state, batch, jax.random.key(0))
+    assert metrics["bad"] == 1 and np.isfinite(metrics["loss"]) and np.isfinite(metrics["gradient_norm"])
+    for name in ("params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(state, name))
+
+
+def test_a_step_copies_nothing_of_the_state():
+    """Outputs lie where the inputs lay, and no input is read again once it is overwritten."""
+    task, options, batch = MeanColour(), Optimizer(learning_rate=0.1, weight_decay=0.1, ema=0.9), make_batch()
+    state = jax.jit(initializer(task, options, batch))(jax.random.key(0))
+    step = jax.jit(make_step(task, options, 10), donate_argnums=0).lower(state, batch, jax.random.key(0)).compile()
+    assert not [line for line in step.as_text().splitlines() if " copy(" in line and "f32[" in line]
+
+
 def test_a_non_finite_step_changes_nothing_but_the_step():
     task, options = Exploding(), Optimizer(learning_rate=0.1, ema=0.9)
     good, bad = make_batch(bad=(5,)), make_batch()
