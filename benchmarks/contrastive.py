@@ -11,12 +11,13 @@ alternate in one process, after one run of each. At 16,384 rows "dense" takes 8 
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from common import write_result
 
 WIDTH = 512
+LOSS_NAMES = ("info_nce", "sigmoid")
 Run = Callable[[], None]
 
 
@@ -27,18 +28,19 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16_384)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--large", action="store_true", help="262,144 rows, by tiles alone, once")
+    parser.add_argument("--losses", nargs="+", default=LOSS_NAMES, choices=LOSS_NAMES)
     args = parser.parse_args()
     start_jax()
     if args.large:
-        print(write_result("contrastive_large", measure(262_144, ("tiled",), 0)))
+        print(write_result("contrastive_large", measure(args.losses, 262_144, ("tiled",), 0)))
     else:
-        print(write_result("contrastive", measure(args.rows, ("dense", "tiled"), args.repeats)))
+        print(write_result("contrastive", measure(args.losses, args.rows, ("dense", "tiled"), args.repeats)))
 
 
-def measure(rows: int, ways: tuple[str, ...], repeats: int) -> dict[str, list[float]]:
+def measure(losses: Sequence[str], rows: int, ways: tuple[str, ...], repeats: int) -> dict[str, list[float]]:
     """Scratch memory and seconds of both losses each way, and the ratios of the first way to the last."""
     out: dict[str, list[float]] = {"rows": [rows]}
-    for name in ("info_nce", "sigmoid"):
+    for name in losses:
         runs = {}
         for way in ways:
             runs[way], scratch = prepare(name, way, rows)

@@ -5,8 +5,8 @@
 
 Compiles each config for its topology as `mmjax plan` does; nothing runs, so times are those of the chips' peaks, with
 perfect overlap of compute, memory and network ("overlapped") and with none ("serial"). The same for attention by XLA,
-without the kernel. Weak scaling is `clip_vit_b16` with 128 examples a chip on 16 to 1,024 chips of v5e, parameters split
-along one axis of the torus, as in the config. Writes the figures and the picture docs/images/weak_scaling.png.
+without the kernel. Weak scaling is `clip_vit_b16` with 128 examples a chip on 16 to 1,024 chips of v5e, parameters
+split along one axis of the torus, as in the config. Writes the figures and the picture docs/images/weak_scaling.png.
 """
 
 import os

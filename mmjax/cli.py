@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 
 import argparse
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,10 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit code of the process."""
+    if "MMJAX_LAUNCHER" in os.environ:
+        from mmjax.launch.orphans import stop_with_launcher
+
+        stop_with_launcher()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     verb = arguments[0] if arguments else "--help"
     if verb in ("--help", "-h", "help"):

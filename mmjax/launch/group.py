@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO
 
+from mmjax.launch.orphans import LAUNCHER
 from mmjax.launch.signals import Relay
 
 EXIT_INTERRUPTED = 75  # see training/stop.py
@@ -46,7 +47,7 @@ class Group:
             # Of sessions of their own: Ctrl-C reaches the launcher alone, which passes it on once.
             subprocess.Popen(
                 command,
-                env=os.environ | environment,
+                env=os.environ | environment | {LAUNCHER: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

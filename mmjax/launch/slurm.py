@@ -10,6 +10,7 @@ example:
 import argparse
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import sys
 from mmjax.errors import RunError, UserError
 from mmjax.launch import command
 
+TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|UNLIMITED|INFINITE")  # as `man sbatch` has it
 NOTICE = 120  # seconds before the time limit at which the processes are told to save
 OPTIONS = ("nodes", "gpus-per-node", "cpus-per-task", "time", "partition", "account")  # passed on as they are
 
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def start(args: argparse.Namespace) -> int:
     """Submits the script, or prints it. Returns 0."""
     command.check(args.command)
+    check(args)
     logs = command.logs(args.command, args.logs)
     text = script(args, logs.absolute())
     if args.dry_run:
@@ -81,6 +84,17 @@ def start(args: argparse.Namespace) -> int:
     if done.returncode:
         raise RunError(f"sbatch refused the job (exit code {done.returncode}); its reason stands above")
     return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises UserError for a number that SLURM would refuse, or a time that it would misread."""
+    least = {"nodes": 1, "cpus_per_task": 1, "restarts": 0}
+    for name, limit in least.items():
+        value = getattr(args, name)
+        if value is not None and value < limit:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {limit}, got {value}")
+    if args.time is not None and not TIME.fullmatch(args.time):
+        raise UserError(f"--time {args.time}: write minutes, HH:MM:SS or D-HH:MM:SS")
 
 
 def script(args: argparse.Namespace, logs: pathlib.Path) -> str:

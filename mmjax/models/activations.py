@@ -13,7 +13,7 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """x times the normal distribution's mass below x (Hendrycks & Gimpel 2016), exactly, by erf."""
+    """x times the normal distribution's mass below x (Hendrycks & Gimpel 2016), by erf as in PyTorch: within 1e-6."""
     return _gelu_forward(x)[0]
 
 

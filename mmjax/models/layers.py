@@ -1,4 +1,4 @@
-"""The small parts that every model is built from: norms, linear maps, drop path, and the pin of activations."""
+"""The small parts that every model is built from: linear maps, drop path, and the pin of activations."""
 
 import math
 from typing import Any
@@ -37,8 +37,10 @@ def _rows_dot_general(
     factors, and whatever is fused into a copy is computed once for each.
     """
     del dimensions  # of the last axis with the first
-    rows = x.reshape(-1, x.shape[-1])
-    return jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options).reshape(*x.shape[:-1], -1)
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options).reshape(
+        *x.shape[:-1], kernel.shape[-1]
+    )
 
 
 def drop_path(x: Float[Array, " b *rest"], rate: float | Float[Array, ""], rng: jax.Array) -> Float[Array, " b *rest"]:

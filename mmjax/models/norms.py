@@ -87,4 +87,5 @@ rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
 
 
 def _sum_rows(x: Float[Array, "*b d"]) -> Float[Array, " d"]:
-    return x.reshape(-1, x.shape[-1]).sum(axis=0)
+    # Axis by axis: rows and heads may be split over different axes of a mesh, which no single axis could be.
+    return x.sum(axis=tuple(range(x.ndim - 1)))

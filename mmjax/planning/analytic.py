@@ -30,9 +30,11 @@ from mmjax.planning.estimate import Estimate, estimate_of
 from mmjax.planning.memory import Memory, shard_bytes, state_bytes
 from mmjax.planning.network import Group
 from mmjax.planning.topology import Topology
+from mmjax.tasks.base import Params
 from mmjax.training.assemble import Blueprint
 from mmjax.training.experiment import Experiment
 from mmjax.training.flops import count, equations, operations, training_flops
+from mmjax.training.optimizer import trained
 from mmjax.training.program import computing, global_batch
 from mmjax.training.state import TrainState
 from mmjax.training.step import loss_of, make_step
@@ -63,13 +65,15 @@ def analyse(config: ConfigDict, experiment: Experiment, topology: Topology) -> A
     flops = training_flops(forward, count(step))
     parameters, optimizer = state_bytes(state)
     batch, kept = shard_bytes(global_batch(blueprint)), kept_on_a_chip(blueprint, state)
-    total = parameters + optimizer + batch + kept + parameters  # the gradients beside what is kept
-    memory = Memory(parameters, optimizer, batch, kept, kept + parameters, total)
+    learning = trained(blueprint.experiment.optimizer, state.params)
+    gradients = shard_bytes(learning)
+    total = parameters + optimizer + batch + kept + gradients
+    memory = Memory(parameters, optimizer, batch, kept, kept + gradients, total)
     assert topology.chip
-    operations, traffic = count(step) / chips, _products_bytes(blueprint, state, step) + TOUCHED * parameters
+    operations, traffic = count(step) / chips, _products_bytes(blueprint, state, step) + TOUCHED * gradients
     counts = Counts(operations, _unit_operations(step, topology.chip) / chips, traffic)
     mesh = dict(zip(AXES, sizes, strict=True))
-    grouped = _transfers(mesh, state, topology, _passes(blueprint), _compute_bytes(step))
+    grouped = _transfers(mesh, state.params, learning, topology, _passes(blueprint), _compute_bytes(step))
     known = estimate_of(counts, grouped, flops / chips, topology.chip)
     return Analysis(mesh, memory, flops, counts, known)
 
@@ -103,16 +107,15 @@ def _unit_operations(step: Jaxpr, chip: Chip) -> float:
 def _products_bytes(blueprint: Blueprint, state: TrainState, step: Jaxpr) -> float:
     """What the products of one chip read and write: all parameters, and its share of what grows with the batch.
 
-    What a batch of the fewest rows costs tells the two apart. The logits of a dense loss, which grow with the square,
-    are no matter beside a batch of activations.
+    What another batch costs, the fewest rows or twice as many, tells the two apart. The logits of a dense loss, which
+    grow with the square, are no matter beside a batch of activations.
     """
     experiment, ways = blueprint.experiment, blueprint.mesh.size
     rows, least = experiment.batch_size, ways * experiment.optimizer.accumulate
     whole = _bytes(step)
-    if rows == least:
-        return whole / ways
-    small = dataclasses.replace(blueprint, experiment=dataclasses.replace(experiment, batch_size=least))
-    row = (whole - _bytes(_traced(small, state)[0])) / (rows - least)
+    other = least if rows > least else 2 * least
+    changed = dataclasses.replace(blueprint, experiment=dataclasses.replace(experiment, batch_size=other))
+    row = (whole - _bytes(_traced(changed, state)[0])) / (rows - other)
     return whole - row * rows + row * rows / ways
 
 
@@ -144,15 +147,20 @@ def _passes(blueprint: Blueprint) -> tuple[int, int]:
 
 
 def _transfers(
-    sizes: dict[str, int], state: TrainState, topology: Topology, passes: tuple[int, int], itemsize: int
+    sizes: dict[str, int],
+    params: Params,
+    learning: Params,
+    topology: Topology,
+    passes: tuple[int, int],
+    itemsize: int,
 ) -> list[tuple[Collective, Group]]:
-    """Of one step: gradients in float32, parameters gathered by every pass in the compute dtype."""
-    whole = sum(math.prod(x.shape) for x in jax.tree.leaves(state.params))
-    own, (forward, backward) = int(shard_bytes(state.params)), passes
+    """Of one step: gradients in float32 of those that learn, all gathered by every pass in the compute dtype."""
+    whole, learnt = (sum(math.prod(x.shape) for x in jax.tree.leaves(tree)) for tree in (params, learning))
+    own, (forward, backward) = int(shard_bytes(learning)), passes
     wanted = (
         ("data", "all-reduce", own, backward),
         ("fsdp", "all-gather", itemsize * whole, forward + backward),
-        ("fsdp", "reduce-scatter", 4 * whole, backward),
+        ("fsdp", "reduce-scatter", 4 * learnt, backward),
     )
     found = []
     for axis, kind, size, times in wanted:

@@ -31,8 +31,9 @@ def draft(config: ConfigDict, experiment: Experiment, mesh: Mesh | AbstractMesh)
     sections, task_section = plain(config.data.streams), plain(experiment.task)
     for name, section in sections.items():
         tower = task_section.get("towers", {}).get(task_section.get("streams", {}).get(name))
-        if tower is not None and "tokenizer" in section:
-            section["tokenizer"] = _stand_in(section["tokenizer"], tower, f"config.data.streams.{name}.tokenizer")
+        if "tokenizer" in section:
+            where = f"config.data.streams.{name}.tokenizer"
+            section["tokenizer"] = STAND_IN if tower is None else _stand_in(section["tokenizer"], tower, where)
     _, streams = build_streams(sections)
     task, lora = build_task(experiment, complete(task_section, streams), streams)
     experiment = experiment if lora is None else freeze(experiment, lora.frozen)

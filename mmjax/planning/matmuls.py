@@ -10,6 +10,7 @@ from mmjax.chips import Chip
 from mmjax.planning.hlo import Computation, Instruction, Shape
 
 FMHA = "__cudnn$fmha"
+LOGITS = re.compile(r'"intermediate_tensor_shape":\{[^}]*"dimensions":\[([^\]]*)\]')
 GEMM = ("__cublas$", "__onednn$matmul")  # matrix products that XLA hands to a library
 PRECISION = re.compile(r'operand_precision"?[=:][{\["]+(\w+)')
 COST = re.compile(r'"cost_estimate":\{[^}]*"flops":"?(\d+)')  # what a kernel of ours says of itself
@@ -36,8 +37,8 @@ def work(instruction: Instruction, around: Computation, chip: Chip | None) -> Wo
         flops = _gemm(instruction, around)
     elif instruction.opcode == "custom-call" and (told := COST.search(instruction.text)):
         return Work(float(told.group(1)), float(told.group(1)))
-    elif instruction.opcode == "custom-call" and FMHA in instruction.text:
-        flops = _cudnn_attention(instruction, around)
+    elif instruction.opcode == "custom-call" and FMHA in instruction.text and (told := LOGITS.search(instruction.text)):
+        flops = _cudnn_attention(instruction, around, told.group(1))
     else:
         return None
     return Work(flops, flops * _passes(instruction, around, chip))
@@ -65,11 +66,9 @@ def _gemm(instruction: Instruction, around: Computation) -> float:
     return 2.0 * math.prod(instruction.shapes[0].dims) * math.prod(left.dims[axis] for axis in axes)
 
 
-def _cudnn_attention(instruction: Instruction, around: Computation) -> float:
+def _cudnn_attention(instruction: Instruction, around: Computation, dimensions: str) -> float:
     """Two products with the logits' shape forward; five backward, the first of them computed again."""
-    found = re.search(r'"intermediate_tensor_shape":\{[^}]*"dimensions":\[([^\]]*)\]', instruction.text)
-    assert found, instruction.text
-    logits = [int(size) for size in re.findall(r"\d+", found.group(1))]
+    logits = [int(size) for size in re.findall(r"\d+", dimensions)]
     dim = around[instruction.operands[0]].shapes[0].dims[-1]
     return (5 if "Backward" in instruction.text else 2) * 2.0 * math.prod(logits) * dim
 

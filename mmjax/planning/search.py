@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -29,10 +29,11 @@ def search(config: ConfigDict, topology: Topology) -> list[Found]:
 
     On devices whose peaks nobody publishes, by what a device computes, and then by what it moves.
 
-    The config as it stands is planned first, so that its mistakes are told. With each mesh and each way of recomputing,
-    as few micro-batches as fit: more of them only take longer.
+    The config is planned once before, whatever its mesh, so that its mistakes are told. With each mesh and each way of
+    recomputing, as few micro-batches as fit: more of them only take longer.
     """
-    make_plan(config, topology)  # what is wrong with the config itself is told, and not passed over
+    first = _changed(config, {"mesh.data": "-1", "mesh.fsdp": "1"})  # a mesh that fits any chips
+    make_plan(first, topology)  # what is wrong with the config itself is told, and not passed over
     pairs = list(itertools.product(meshes(topology), REMATS))
     found: list[Found] = []
     with progress.bar("planning", len(pairs)) as advance:
@@ -40,6 +41,13 @@ def search(config: ConfigDict, topology: Topology) -> list[Found]:
             found += itertools.islice(_fitting(config, topology, mesh, remat), 1)
             advance()
     return sorted(found, key=lambda one: _rank(one.plan))
+
+
+def _changed(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
+    changed = config.copy_and_resolve_references()
+    for key, text in overrides.items():
+        set_key(changed, key, text)
+    return changed
 
 
 def _rank(plan: Plan) -> tuple[float, ...]:
@@ -60,11 +68,8 @@ def _fitting(config: ConfigDict, topology: Topology, fsdp: int, remat: str) -> I
     for count in MICRO_BATCHES:
         overrides = {"mesh.data": "-1", "mesh.fsdp": str(fsdp), "optimizer.accumulate": str(count)}
         overrides |= {f"task.towers.{name}.remat": remat for name in config.task.get("towers", ())}
-        changed = config.copy_and_resolve_references()
-        for key, text in overrides.items():
-            set_key(changed, key, text)
         try:
-            plan = make_plan(changed, topology)
+            plan = make_plan(_changed(config, overrides), topology)
         except UserError:  # a batch that does not divide so
             continue
         if plan.fits:

@@ -14,6 +14,7 @@ Exit codes: 0 it fits on every topology, 1 it does not fit on one of them, 2 wro
 
 import argparse
 import json
+import math
 import os
 import sys
 from typing import Any
@@ -36,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    names = args.topology.split(",")
+    names = [name for name in args.topology.split(",") if name]
     if "here" not in names:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: a compiler is not a device
     from mmjax.config import read
     from mmjax.errors import UserError
     from mmjax.planning.topology import HERE, parse_topology
 
+    if args.price is not None and not 0 < args.price < math.inf:
+        raise UserError(f"--price {args.price:g}: a chip costs more than nothing an hour, in any currency")
     config = read(args.config, args.overrides)
     if args.measure and (names != [HERE] or args.search):
         raise UserError(

@@ -23,7 +23,8 @@ def make_step(task: Task, options: Optimizer, steps: int) -> Step:
 
     The key of step s is `fold_in(key, s)`, so a resumed run draws what an uninterrupted one does. A non-finite loss,
     gradient or update leaves parameters, moments and average as they were and counts in `state.bad`. As that is known
-    before anything is overwritten, all of the state is updated in place, with no copy of it.
+    before anything is overwritten, the state is updated in place, with no copy of it; but for Lion, whose update reads
+    the momentum that it replaces.
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:

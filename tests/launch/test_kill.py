@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_one_killed_at_random(tmp_path, reference):
     os.kill(children(launcher)[victim], signal.SIGKILL)
     _, err = runs.finish(launcher)
     assert f"process {victim} of 2 failed (ended by SIGKILL)" in err and err.count("starting again") == 1, err
+    runs.assert_same_run(tmp_path, reference)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="finds the processes in /proc")
+def test_a_killed_launcher_leaves_nobody_behind(tmp_path, reference):
+    """Its processes save and stop, as when they are asked to, and the same command goes on."""
+    launcher = launch(tmp_path)
+    runs.wait_for_step(launcher, tmp_path, 5)
+    left = children(launcher)
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 60
+    while any(pathlib.Path(f"/proc/{pid}").exists() for pid in left):
+        assert time.monotonic() < deadline, "they live on"
+        time.sleep(0.1)
+    runs.finish(launch(tmp_path))
     runs.assert_same_run(tmp_path, reference)
 
 

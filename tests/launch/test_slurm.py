@@ -151,3 +151,25 @@ def test_no_cluster_here(monkeypatch, capsys, tmp_path):
     assert "sbatch: no such command here" in capsys.readouterr().err
     assert cli.main(["launch", "slurm", "--nodes", "2", "--sbatch", "x", "--", "train", "--workdir", "x"]) == 2
     assert "write it as an option of sbatch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nodes", "0"], "--nodes must be at least 1, got 0"),
+        (["--nodes", "1", "--cpus-per-task", "0"], "--cpus-per-task must be at least 1, got 0"),
+        (["--nodes", "1", "--restarts", "-1"], "--restarts must be at least 0, got -1"),
+        (["--nodes", "1", "--time", "banana"], "--time banana: write minutes, HH:MM:SS or D-HH:MM:SS"),
+    ],
+)
+def test_mistakes_are_one_line(options, message, capsys):
+    assert cli.main(["launch", "slurm", *options, "--dry-run", "--", "train", "--workdir", "run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("time", ["30", "90:00", "24:00:00", "1-12", "1-12:30", "7-00:00:00", "UNLIMITED"])
+def test_every_time_that_slurm_reads(time, capsys):
+    options = ["--nodes", "1", "--time", time, "--dry-run"]
+    assert cli.main(["launch", "slurm", *options, "--", "train", "--workdir", "run"]) == 0
+    assert f"#SBATCH --time={time}" in capsys.readouterr().out

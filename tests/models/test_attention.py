@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.mesh import MeshShape, make_mesh
 from mmjax.models import attention
 from mmjax.models.attention import Attention, attend, attention_weights, choose
 from tests.models import references
@@ -114,3 +115,25 @@ def test_auto_takes_a_kernel_only_where_it_runs(monkeypatch):
 def test_heads_must_divide_the_width(x):
     with pytest.raises(ValueError, match="width 8 does not divide into 3 heads"):
         Attention(3).init(jax.random.key(0), x)
+
+
+def test_norms_of_heads_gather_nothing_over_a_tensor_axis(x):
+    """Rows and heads are split over axes of their own; the gradient of a norm's scale sums over both."""
+    mesh = make_mesh(MeshShape(data=2, tensor=2), jax.devices()[:4])
+    x = jnp.tile(x[:2], (2, 1, 4))
+    module = Attention(4, qk_norm=True)
+    params = draw_params(module, x)
+
+    def split(name):
+        return {"query": (None, "tensor"), "key": (None, "tensor"), "value": (None, "tensor"), "out": ("tensor",)}[name]
+
+    def place(path, leaf):
+        kernel = path[-1].key == "kernel"
+        return jax.device_put(leaf, jax.NamedSharding(mesh, jax.P(*split(path[0].key)) if kernel else jax.P()))
+
+    params = jax.tree_util.tree_map_with_path(place, params)
+    x = jax.device_put(x, jax.NamedSharding(mesh, jax.P("data")))
+    with jax.set_mesh(mesh):
+        grad = jax.jit(jax.grad(lambda p, x: (module.apply({"params": p}, x) ** 2).sum()))
+        text = grad.lower(params, x).compile().as_text()
+    assert "all-reduce" in text and "all-gather" not in text

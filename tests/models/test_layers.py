@@ -47,6 +47,12 @@ def test_float32_matmuls_are_asked_for_in_full(dtype):
     assert module.apply(params, x).dtype == jnp.dtype(dtype)
 
 
+def test_no_rows_are_no_matter():
+    x, module = jnp.ones((0, 3, 8)), make_dense(5, "float32")
+    params = module.init(jax.random.key(0), x)
+    assert module.apply(params, x).shape == (0, 3, 5)
+
+
 def test_drop_path_drops_whole_rows_and_keeps_the_mean():
     out = drop_path(jnp.ones((4000, 2, 3)), 0.25, jax.random.key(0))
     rows = np.asarray(out).reshape(4000, -1)

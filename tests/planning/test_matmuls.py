@@ -59,6 +59,7 @@ def test_attention_by_cudnn(target, products):
         '{"element_type":"BF16","dimensions":["2","4","128","96"],"layout":{"minor_to_major":["3","2","1","0"]}}}}'
     )
     assert of(line, a="bf16[2,128,4,64]{3,2,1,0}").flops == products * 2 * (2 * 4 * 128 * 96) * 64
+    assert of(line.replace("intermediate", "other"), a="bf16[2,128,4,64]{3,2,1,0}") is None
 
 
 def test_a_batched_product_as_a_tpu_writes_it():

@@ -91,8 +91,18 @@ def test_each_chip_reads_all_parameters_of_its_products():
     """Twice the chips with twice the batch do not halve what a chip reads of them."""
     one, four = (make_plan(config(batch_size=str(16 * n)), parse_topology(f"h100:{n}")) for n in (1, 4))
     assert four.counts.traffic == pytest.approx(one.counts.traffic, rel=0.02)
-    spread = make_plan(config(batch_size="16"), parse_topology("h100:4"))
-    assert spread.counts.traffic > one.counts.traffic / 4 + spread.memory.parameters
+    fewer = [make_plan(config(batch_size=str(rows)), parse_topology("h100:4")).counts.traffic for rows in (12, 8, 4)]
+    assert fewer[2] > four.counts.traffic / 16  # of one row each: what the parameters take does not shrink
+    assert fewer[0] - fewer[1] == pytest.approx(fewer[1] - fewer[2], rel=0.05)
+
+
+def test_frozen_parameters_cost_no_gradients_and_no_transfer():
+    frozen = make_plan(config(optimizer__freeze="('^towers_image/',)"), parse_topology("h100:8"))
+    whole = make_plan(config(), parse_topology("h100:8"))
+    (small,), (large,) = frozen.estimate.transfers, whole.estimate.transfers
+    assert small.size < 0.9 * large.size
+    assert frozen.memory.parameters == whole.memory.parameters
+    assert frozen.memory.total < whole.memory.total - (large.size - small.size)
 
 
 def test_what_travels_has_the_size_of_the_compute_dtype_and_passes_once_a_micro_batch():
@@ -123,6 +133,7 @@ def test_no_data_and_no_tokenizer_is_read():
     set_key(made, "data.streams.caption.tokenizer", "{'name': 'bpe', 'size': 777}")
     blueprint = draft(made, parse(made), jax.sharding.AbstractMesh((1, 1, 1), ("data", "fsdp", "tensor")))
     assert blueprint.task.model.towers["text"].vocabulary == 777
+    made.data.streams.question = {"name": "text", "tokenizer": {"name": "hf", "path": "nobody/nothing"}, "length": 8}
     set_key(made, "data.streams.caption.tokenizer", "{'name': 'hf', 'path': 'nobody/nothing'}")
     set_key(made, "task.towers.text.vocabulary", "888")
     blueprint = draft(made, parse(made), jax.sharding.AbstractMesh((1, 1, 1), ("data", "fsdp", "tensor")))
@@ -145,6 +156,10 @@ def test_a_search_ranks_what_fits():
     times = [one.plan.estimate.serial for one in found]
     assert times == sorted(times)
     assert {one.overrides["task.towers.image.remat"] for one in found} == {"none", "dots", "full"}
+
+
+def test_a_search_minds_no_mesh_of_the_config():
+    assert search(config(mesh__fsdp="16"), parse_topology("h100:8"))
 
 
 def run(capsys, *arguments):
@@ -223,6 +238,7 @@ def test_what_does_not_fit_is_exit_code_1(capsys):
             "unknown config key config.optimizer.nmae",
         ),
         (("--topology", "q5:8"), "unknown chip 'q5'"),
+        (("--topology", "h100:8", "--price", "-1"), "--price -1: a chip costs more than nothing"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, capsys):

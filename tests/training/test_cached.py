@@ -87,7 +87,7 @@ def assert_same(actual, wanted, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("loss", ["info_nce", "sigmoid", "triplet"])
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_equals_one_batch(loss, count):
     value, metrics, grads = run(count, loss=loss)
     wanted, wanted_metrics, wanted_grads = run(1, loss=loss)
@@ -135,7 +135,7 @@ def test_what_is_frozen_costs_no_gradient():
     assert_same(grads, wanted)
 
 
-@pytest.mark.parametrize("impl", ["ring", "gather"])
+@pytest.mark.parametrize("impl", ["ring", pytest.param("gather", marks=pytest.mark.slow)])
 def test_micro_batches_meet_in_a_ring_of_eight_devices(impl):
     _, _, wanted = run(1)
     task, params, batch = start(loss=FrozenDict({"name": "info_nce", "impl": impl}))

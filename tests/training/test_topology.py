@@ -80,7 +80,11 @@ def assert_close(actual, expected, rtol=2e-5):
         assert np.abs(a - b).max() <= rtol * scale, name
 
 
-@pytest.mark.parametrize("name", list(MESHES)[1:])
+# Of three axes at once, the others are parts.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "data 2 fsdp 4" else []) for name in list(MESHES)[1:]],
+)
 def test_equal_to_one_device(run, batches, single, name):
     losses, grads, params = train(run, batches, MESHES[name])
     np.testing.assert_allclose(losses, single[0], rtol=1e-5)
@@ -100,6 +104,7 @@ def test_every_loss_is_equal_to_one_device(run, batches, loss):
     assert_close(grads, expected[1])
 
 
+@pytest.mark.slow
 def test_a_loss_of_each_shard_alone_is_rejected(run, batches, single):
     """The mutant of trap 8: the mean of the shards' own losses."""
     parts = [jax.tree.map(lambda x, i=i: x[i * 8 : i * 8 + 8], batches[0]) for i in range(2)]
