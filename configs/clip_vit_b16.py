@@ -4,7 +4,7 @@
     mmjax train --config configs/clip_vit_b16.py --workdir runs/clip_vit_b16 \\
         --config.data.train.path='PATH/shards-{00000..41455}.tar'
 
-Planned, not run: 2.0 of 15.75 GiB a chip, MFU between 49 % (nothing overlaps) and 81 % (all does) at the peaks; see
+Planned, not run: 2.1 of 15.75 GiB a chip, MFU between 51 % (nothing overlaps) and 81 % (all does) at the peaks; see
 docs/planning.md.
 """
 

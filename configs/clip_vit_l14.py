@@ -4,7 +4,7 @@
     mmjax train --config configs/clip_vit_l14.py --workdir runs/clip_vit_l14 \\
         --config.data.train.path='PATH/shards-{00000..41455}.tar'
 
-Planned, not run: 5.0 of 15.75 GiB a chip, MFU between 50 % (nothing overlaps) and 81 % (all does) at the peaks; see
+Planned, not run: 4.6 of 15.75 GiB a chip, MFU between 52 % (nothing overlaps) and 81 % (all does) at the peaks; see
 docs/planning.md.
 """
 

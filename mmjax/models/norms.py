@@ -27,10 +27,11 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        scale = self.param("scale", nn.initializers.ones_init(), x.shape[-1:], jnp.float32)
+        scale = jnp.asarray(self.param("scale", nn.initializers.ones_init(), x.shape[-1:], jnp.float32))
         if self.kind == "rms":
             return rms_norm(self.epsilon, x, scale)
-        return layer_norm(self.epsilon, x, scale, self.param("bias", nn.initializers.zeros_init(), x.shape[-1:]))
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros_init(), x.shape[-1:], jnp.float32))
+        return layer_norm(self.epsilon, x, scale, bias)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

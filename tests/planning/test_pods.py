@@ -85,7 +85,7 @@ def test_bytes_of_a_chip_stay_as_pods_grow():
         totals.append(compiled.memory.total)
         times.append(known.overlapped)
     assert max(totals) <= 1.25 * min(totals), totals
-    assert max(times) <= 1.05 * min(times), times
+    assert max(times) <= 1.1 * min(times), times
 
 
 @pytest.mark.slow
