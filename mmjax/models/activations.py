@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu", "geglu"]
 
 
 @jax.custom_vjp
@@ -39,10 +39,12 @@ def quick_gelu(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 
 # JAX's own default for `gelu` is the tanh form: both are named here and neither is a default.
+GATED = ("swiglu", "geglu")  # Shazeer 2020: what they name is the activation of the gate
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
     "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
     "swiglu": jax.nn.silu,
+    "geglu": partial(jax.nn.gelu, approximate=True),
 }

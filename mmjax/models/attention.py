@@ -140,11 +140,11 @@ def _attend_heads_first(
     logits = matmul(query, key.swapaxes(2, 3), preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     if causal or mask is not None:
         logits = jnp.where(_allowed(logits.shape[-2:], mask, causal), logits, LOW)
-    return matmul(_softmax(logits).astype(value.dtype), value).swapaxes(1, 2)
+    return matmul(softmax(logits).astype(value.dtype), value).swapaxes(1, 2)
 
 
 @jax.custom_vjp
-def _softmax(logits: Float[Array, "*b m"]) -> Float[Array, "*b m"]:
+def softmax(logits: Float[Array, "*b m"]) -> Float[Array, "*b m"]:
     """Over the last axis; the backward pass needs the result alone. Derived by JAX, it would keep two arrays more."""
     return jax.nn.softmax(logits, axis=-1)
 
@@ -158,7 +158,7 @@ def _softmax_backward(weights, gradient):
     return (weights * (gradient - (gradient * weights).sum(axis=-1, keepdims=True)),)
 
 
-_softmax.defvjp(_softmax_forward, _softmax_backward)
+softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 def _allowed(shape: tuple[int, ...], mask: Bool[Array, "b m"] | None, causal: bool) -> Bool[Array, "_ 1 n m"]:

@@ -3,12 +3,12 @@
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from mmjax.models.activations import ACTIVATIONS, Activation
+from mmjax.models.activations import ACTIVATIONS, GATED, Activation
 from mmjax.models.layers import make_dense
 
 
 class Mlp(nn.Module):
-    """Two linear maps around an activation; three for SwiGLU (Shazeer 2020): down(silu(gate(x)) * up(x)).
+    """Two linear maps around an activation; three with a gate (Shazeer 2020): down(activate(gate(x)) * up(x)).
 
     Attributes:
       hidden: width between the maps, of each of the two for SwiGLU.
@@ -24,7 +24,7 @@ class Mlp(nn.Module):
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
         activate = ACTIVATIONS[self.activation]
         up = make_dense(self.hidden, self.dtype, self.bias, name="up")(x)
-        if self.activation == "swiglu":
+        if self.activation in GATED:
             hidden = activate(make_dense(self.hidden, self.dtype, self.bias, name="gate")(x)) * up
         else:
             hidden = activate(up)

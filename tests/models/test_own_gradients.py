@@ -34,7 +34,7 @@ CASES = {
     "layer_norm": (lambda *a: norms.layer_norm(1e-6, *a), plain_layer_norm, (X, SCALE, BIAS)),
     "rms_norm": (lambda *a: norms.rms_norm(1e-6, *a), plain_rms_norm, (X, SCALE)),
     "gelu": (activations.gelu, plain_gelu, (X,)),
-    "softmax": (attention._softmax, plain_softmax, (X,)),
+    "softmax": (attention.softmax, plain_softmax, (X,)),
 }
 # What a slip of the pen would give: a term left out, another form.
 MUTANTS = {

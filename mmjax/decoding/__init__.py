@@ -1,0 +1,1 @@
+"""From logits to text: what may come next, which of it is taken, and when a row ends."""
