@@ -31,8 +31,8 @@ def norm(p, x, epsilon=1e-6, kind="layer"):
 
 
 def mlp(p, x, activation="gelu"):
-    if activation == "swiglu":
-        return dense(p["down"], ACTIVATIONS["silu"](dense(p["gate"], x)) * dense(p["up"], x))
+    if gate := {"swiglu": "silu", "geglu": "gelu_tanh"}.get(activation):
+        return dense(p["down"], ACTIVATIONS[gate](dense(p["gate"], x)) * dense(p["up"], x))
     return dense(p["down"], ACTIVATIONS[activation](dense(p["up"], x)))
 
 
