@@ -158,7 +158,8 @@ def test_a_search_ranks_what_fits():
     assert {one.overrides["task.towers.image.remat"] for one in found} == {"none", "dots", "full"}
 
 
-def test_a_search_minds_no_mesh_of_the_config():
+def test_a_search_minds_no_mesh_of_the_config(monkeypatch):
+    monkeypatch.setattr("mmjax.planning.search.REMATS", ("none",))
     assert search(config(mesh__fsdp="16"), parse_topology("h100:8"))
 
 
