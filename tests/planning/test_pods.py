@@ -127,8 +127,10 @@ def test_the_attention_kernel_compiles_where_it_says_that_it_fits(tokens, heads)
         with jax.set_mesh(mesh):
             return jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(x, x, x).compile().as_text()
 
-    assert fits(x, x) == (tokens < 1000)
-    assert ("tpu_custom_call" in gradients("auto")) == fits(x, x)
-    if not fits(x, x):
+    told = []
+    jax.eval_shape(lambda x: told.append(fits(x, x)) or x, x)  # which shapes suffice for
+    assert told == [tokens < 1000]
+    assert ("tpu_custom_call" in gradients("auto")) == told[0]
+    if not told[0]:
         with pytest.raises(jax.errors.JaxRuntimeError, match="vmem"):
             gradients("fused")
