@@ -95,8 +95,8 @@ def beam_search(
     start = _State(jnp.int32(0), logits[every], take(cache, every), first, blank, none, jnp.ones(rows, bool))
     ended = jax.lax.while_loop(going, more, start).ended
     ids, score = ended.ids[:, 0], ended.score[:, 0]
-    before = jnp.cumsum((ids[..., None] == ends).any(axis=-1), axis=1) - (ids[..., None] == ends).any(axis=-1)
-    real = before == 0
+    stops = (ids[..., None] == ends).any(axis=-1)
+    real = jnp.cumsum(stops, axis=1) - stops == 0  # none before it
     return Generated(jnp.where(real, ids, pad), real, jnp.where(real, ended.logprobs[:, 0], 0.0)), score
 
 

@@ -111,9 +111,14 @@ class Decoder(nn.Module):
 
         Args:
           slots: tokens that the cache holds, those of prefix and prompt included.
+
+        Raises:
+          ValueError: fewer slots than tokens, or more than there are positions.
         """
         x, real, free = self._enter(ids, mask, prefix, prefix_mask)
         filled, known = x.shape[1], self._context(context)
+        if not filled <= slots <= self.length:
+            raise ValueError(f"a cache of {slots} slots for {filled} tokens; the decoder has {self.length} positions")
         x, blocks = self._run(x, Reads(real, free, jnp.int32(0)), _places(real), None, known, context_mask, False)
         last = jnp.max(jnp.where(real, jnp.arange(filled), 0), axis=1)
         more = slots - filled
@@ -144,6 +149,8 @@ class Decoder(nn.Module):
         prefix_mask: Bool[Array, "b p"] | None,
     ) -> tuple[Float[Array, "b m d"], Bool[Array, "b m"], Bool[Array, "b m"]]:
         """Prefix and text as vectors, and which of them are real, and read by all."""
+        if (total := ids.shape[1] + (0 if prefix is None else prefix.shape[1])) > self.length:
+            raise ValueError(f"{total} tokens, but the decoder has {self.length} positions")
         real = jnp.ones(ids.shape, bool) if mask is None else mask
         free = jnp.zeros(ids.shape, bool)
         if prefix is not None:

@@ -11,7 +11,7 @@ class Mlp(nn.Module):
     """Two linear maps around an activation; three with a gate (Shazeer 2020): down(activate(gate(x)) * up(x)).
 
     Attributes:
-      hidden: width between the maps, of each of the two for SwiGLU.
+      hidden: width between the maps, of each of the two where there is a gate.
       activation: "gelu" is the exact erf form.
     """
 

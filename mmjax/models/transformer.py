@@ -11,9 +11,10 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
+from mmjax.models.activations import Activation
 from mmjax.models.attention import Attention, Implementation
 from mmjax.models.layers import drop_path, pin
-from mmjax.models.mlp import Activation, Mlp
+from mmjax.models.mlp import Mlp
 from mmjax.models.norms import Norm, NormKind
 
 Remat = Literal["none", "full", "dots"]

@@ -108,6 +108,16 @@ def test_a_prefix_is_read_both_ways_and_text_one_way():
     assert np.abs(out[0] - out[1]).max() > 1e-4
 
 
+def test_more_tokens_than_positions_are_refused():
+    """A lookup behind the table would give NaN."""
+    _, decoder, params = peer("gpt2")
+    with pytest.raises(ValueError, match="72 tokens, but the decoder has 64 positions"):
+        decoder.apply({"params": params}, jnp.tile(jnp.asarray(IDS), (1, 8)))
+    for slots in (8, 65):
+        with pytest.raises(ValueError, match=f"a cache of {slots} slots for 9 tokens"):
+            decoder.apply({"params": params}, jnp.asarray(IDS), None, slots, method="prefill")
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_padding_is_nothing(name):
     _, decoder, params = peer(name)

@@ -9,11 +9,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from mmjax.batch import Stream
+from mmjax.models.activations import Activation
 from mmjax.models.attention import Implementation
 from mmjax.models.encoded import Encoded
 from mmjax.models.encoders.sizes import Size, resolve_size
 from mmjax.models.layers import make_dense
-from mmjax.models.mlp import Activation
 from mmjax.models.norms import Norm, NormKind
 from mmjax.models.positions import Positions, rotary_angles
 from mmjax.models.transformer import BlockOptions, Remat, Transformer
