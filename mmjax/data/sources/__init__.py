@@ -1,4 +1,4 @@
-"""Where examples come from: a folder, a table, tars, parquet, TFDS, ArrayRecord, idx files, the generated world.
+"""Where examples come from: folders, tables, tars, parquet, TFDS, ArrayRecord, published files, the generated world.
 
 `open_source` is the way in. A source outside the package is named `my_lab.sources:Thing`.
 """
@@ -11,19 +11,23 @@ from typing import Any, Protocol, runtime_checkable
 from mmjax.batch import Example
 from mmjax.config import build, plain
 from mmjax.data.sources.array_record import ArrayRecord
+from mmjax.data.sources.coco import Coco, Karpathy
 from mmjax.data.sources.idx import Idx
 from mmjax.data.sources.parquet import Parquet
+from mmjax.data.sources.qa import Qa, holds_questions
 from mmjax.data.sources.table import Folder, Table, captions_file
 from mmjax.data.sources.tables import SUFFIXES
 from mmjax.data.sources.tfds import Tfds
+from mmjax.data.sources.vqa import Gqa, Vqa
 from mmjax.data.sources.webdataset import WebDataset
-from mmjax.data.world import WORLDS, World
+from mmjax.data.world import WORLDS
 from mmjax.errors import UserError
 from mmjax.storage import Place, place
 
+QUESTIONS = "qa.jsonl"  # in a folder
 FORMS = (
-    "a folder, captions.jsonl|csv|tsv, shards-{000..099}.tar, FILES.parquet, FILES.array_record, "
-    "tfds:NAME/split, world:scenes/split or my_lab.sources:Thing"
+    "a folder, captions.jsonl|csv|tsv, qa.jsonl, shards-{000..099}.tar, FILES.parquet, FILES.array_record, "
+    "tfds:NAME/split, world:scenes/split, world:questions/split or my_lab.sources:Thing"
 )
 
 
@@ -56,7 +60,13 @@ SOURCES: dict[str, Callable] = {
     "tfds": Tfds,
     "array_record": ArrayRecord,
     "idx": Idx,
-    "world": World,
+    "qa": Qa,
+    "vqa": Vqa,
+    "gqa": Gqa,
+    "coco": Coco,
+    "karpathy": Karpathy,
+    "world": WORLDS["scenes"],
+    "world_questions": WORLDS["questions"],
 }
 
 
@@ -95,11 +105,16 @@ def recognise(path: str, where: str) -> dict[str, Any]:
         world, _, split = rest.partition("/")
         if world not in WORLDS:
             raise UserError(f"{where}: no world {world!r}; known: {', '.join(WORLDS)}, as in world:scenes/train")
-        return {"name": "world", **({"split": split} if split else {})}
+        kind = "world" if world == "scenes" else f"world_{world}"
+        return {"name": kind, **({"split": split} if split else {})}
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", path):
         return {"name": path}
     found = place(path)
-    return {"name": _in_folder(found) if found.is_dir() else _by_suffix(path, where), "path": path}
+    if not found.is_dir():
+        return {"name": _by_suffix(path, where), "path": path}
+    if not captions_file(found) and holds_questions(str(found / QUESTIONS)):
+        return {"name": "qa", "path": str(found / QUESTIONS)}
+    return {"name": _in_folder(found), "path": path}
 
 
 def _in_folder(folder: Place) -> str:
@@ -115,7 +130,7 @@ def _in_folder(folder: Place) -> str:
 def _by_suffix(path: str, where: str) -> str:
     name = os.path.basename(path)
     if name.endswith(SUFFIXES):
-        return "table"
+        return "qa" if holds_questions(path) else "table"
     if ".array_record" in name:
         return "array_record"
     if name.endswith(".parquet"):

@@ -15,20 +15,20 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
-def fault(caption: Any) -> str | None:
-    """Why a value cannot serve as a caption; None if it can."""
-    if caption is None:
-        return "caption is null"
-    if not isinstance(caption, str):
-        return f"caption is {type(caption).__name__}, not text"
-    if not caption.strip():
-        return "caption is empty"
-    if len(caption) > MAX_CHARACTERS:
-        return f"caption has {len(caption):,} characters, more than {MAX_CHARACTERS:,}"
+def fault(value: Any, what: str = "caption") -> str | None:
+    """Why a value cannot serve as a caption, or as `what` it is called; None if it can."""
+    if value is None:
+        return f"{what} is null"
+    if not isinstance(value, str):
+        return f"{what} is {type(value).__name__}, not text"
+    if not value.strip():
+        return f"{what} is empty"
+    if len(value) > MAX_CHARACTERS:
+        return f"{what} has {len(value):,} characters, more than {MAX_CHARACTERS:,}"
     try:
-        caption.encode()
+        value.encode()
     except UnicodeEncodeError:
-        return "caption is not UTF-8"
+        return f"{what} is not UTF-8"
     return None
 
 
@@ -37,19 +37,20 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def good(value: Any) -> tuple[str, ...]:
+def good(value: Any, what: str = "caption") -> tuple[str, ...]:
     """The good captions of a field, stripped of outer blanks.
 
     Args:
       value: a caption or a list of captions, good or bad.
+      what: what they are called in messages.
 
     Raises:
       BadItem: none is good; with the first one's fault.
     """
     values = as_list(value)
-    kept = tuple(v.strip() for v in values if fault(v) is None)
+    kept = tuple(v.strip() for v in values if fault(v, what) is None)
     if not kept:
-        raise BadItem(fault(values[0]) if values else "no caption")
+        raise BadItem(fault(values[0], what) if values else f"no {what}")
     return kept
 
 

@@ -1,6 +1,6 @@
 """The common part of the sources whose items are rows of named fields, one of them the picture, one the captions."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,11 +86,15 @@ class Rows:
         """Settles the caption field and the rows that `where` keeps."""
         fields = self._fields()
         self.field = choose(caption, CAPTION_FIELDS, fields, self.name, "caption")
+        self._keep(where, fields)
+
+    def _keep(self, where: Mapping[str, Any] | None, fields: Sequence[str]) -> None:
+        """Settles the rows that `where` keeps."""
         keep = np.ones(self._count(), bool)
         for field, wanted in (where or {}).items():
             if field.partition(".")[0] not in fields:
                 raise UserError(f"{self.name}: where: no field {field!r}{nearest(field, fields)}; {listed(fields)}")
-            keep &= matches(self._column(field), str(wanted))
+            keep &= matches(self._column(field), {str(value) for value in captions.as_list(wanted)})
         self._kept = np.flatnonzero(keep)
         if not len(self._kept):
             raise UserError(f"{self.name}: no row has {where}; look at the fields with `mmjax data describe`")
@@ -142,12 +146,12 @@ def pick(row: Mapping[str, Any], field: str) -> Any:
     return value
 
 
-def matches(column: Iterable[Any], wanted: str) -> np.ndarray:
-    """Which values equal `wanted` as text, `[n]` bool; rows that cannot be read stay in, to be counted as bad."""
+def matches(column: Iterable[Any], wanted: Collection[str]) -> np.ndarray:
+    """Which values are one of `wanted` as text, `[n]` bool; rows that cannot be read stay in, to be counted as bad."""
 
     def one() -> Iterator[bool]:
         for value in column:
-            yield isinstance(value, BadItem) or str(value) == wanted
+            yield isinstance(value, BadItem) or str(value) in wanted
 
     return np.fromiter(one(), bool)
 

@@ -1,5 +1,7 @@
 """English words for a meaning: "a small red striped circle left of a large solid blue square"."""
 
+import collections
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -32,6 +34,8 @@ LINKED = (
     "there is {a} {relation} {b}",
     "a picture of {a} {relation} {b}",
 )
+LISTED = ("{things}", "there {are} {things}", "a picture of {things}", "the picture shows {things}")
+NUMBERS = {2: "two", 3: "three", 4: "four"}
 INVERTED = "{relation} {b} is {a}"  # in place of the last form, where nothing else hangs on the two things
 
 
@@ -54,6 +58,8 @@ def caption(meaning: Meaning, style: Style) -> str:
     things = [_thing(thing, style) for thing in meaning.things]
     if meaning.only:
         return LONE[style.form].format(thing=things[0], place=PLACE_PHRASES[meaning.things[0].place or ""])
+    if not meaning.relations:
+        return _listing(things, style)
     links = _links(meaning, style)
     (a, b, relation), *more = links
     forms = (*LINKED[:3], INVERTED) if len(things) == 2 else LINKED
@@ -82,8 +88,21 @@ def _links(meaning: Meaning, style: Style) -> list[tuple[int, int, str]]:
     return links
 
 
+def _listing(things: Sequence[str], style: Style) -> str:
+    """ "a circle, two squares and a star": each once, in order of first appearance."""
+    counts = collections.Counter(things)
+    names = [name if n == 1 else f"{NUMBERS[n]} {plural(name.partition(' ')[2])}" for name, n in counts.items()]
+    text = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return LISTED[style.form].format(things=text, are="is" if counts[things[0]] == 1 else "are")
+
+
+def plural(name: str) -> str:
+    """Of a name that ends with a shape, or with "thing"."""
+    return f"{name}es" if name.endswith("s") else f"{name}s"
+
+
 def _thing(thing: Description, style: Style) -> str:
-    size = f"{SIZE_WORDS[thing.size][style.synonym]} " if thing.size else ""
-    look = f"{thing.colour} {thing.texture}" if style.colour_first else f"{thing.texture} {thing.colour}"
-    article = "an" if not size and look[0] in "aeiou" else "a"
-    return f"{article} {size}{look} {thing.shape}"
+    size = SIZE_WORDS[thing.size][style.synonym] if thing.size else None
+    look = (thing.colour, thing.texture) if style.colour_first else (thing.texture, thing.colour)
+    name = " ".join(word for word in (size, *look, thing.shape) if word)
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -1,5 +1,8 @@
 """Chinese words for a meaning: 一个小的红色条纹圆形在一个大的蓝色实心正方形的左边."""
 
+import collections
+from collections.abc import Sequence
+
 from mmjax.data.world.captions_en import Style
 from mmjax.data.world.meaning import Description, Meaning
 
@@ -51,6 +54,8 @@ LONE = (
     "{place}有{thing}，别无他物",
 )
 LINKED = ("{a}在{b}的{side}", "{a}位于{b}的{side}", "有{a}在{b}的{side}", "图中{a}在{b}的{side}")
+LISTED = ("{things}", "图中有{things}", "画面上有{things}", "图里是{things}")
+NUMBERS = {1: "一", 2: "两", 3: "三", 4: "四"}
 INVERTED = "{b}的{side}有{a}"  # in place of the last form, where nothing else hangs on the two things
 
 
@@ -59,6 +64,8 @@ def caption(meaning: Meaning, style: Style) -> str:
     things = [_thing(thing, style) for thing in meaning.things]
     if meaning.only:
         return LONE[style.form].format(thing=things[0], place=PLACE_PHRASES[meaning.things[0].place or ""])
+    if not meaning.relations:
+        return LISTED[style.form].format(things=_listing(things))
     forms = (*LINKED[:3], INVERTED) if len(meaning.relations) == 1 else LINKED
     text, before = "", -1
     for kind, a, b in meaning.relations:
@@ -79,9 +86,16 @@ def caption(meaning: Meaning, style: Style) -> str:
     return text
 
 
+def _listing(things: Sequence[str]) -> str:
+    """一个圆形、两个正方形和一个五角星: each once, in order of first appearance."""
+    names = [NUMBERS[n] + name[1:] for name, n in collections.Counter(things).items()]
+    return f"{'、'.join(names[:-1])}和{names[-1]}" if len(names) > 1 else names[0]
+
+
 def _thing(thing: Description, style: Style) -> str:
     size = SIZE_WORDS[thing.size][style.synonym] if thing.size else ""
-    colour, shape = COLOUR_WORDS[thing.colour], SHAPE_WORDS[thing.shape]
-    if style.colour_first:
-        return f"一个{size}{colour}{TEXTURE_WORDS[thing.texture]}{shape}"
-    return f"一个{size}{TEXTURE_WORDS_FIRST[thing.texture]}{colour}{shape}"
+    colour = COLOUR_WORDS[thing.colour] if thing.colour else ""
+    textures = TEXTURE_WORDS if style.colour_first else TEXTURE_WORDS_FIRST
+    texture = textures[thing.texture] if thing.texture else ""
+    look = colour + texture if style.colour_first else texture + colour
+    return f"{NUMBERS[1]}个{size}{look}{SHAPE_WORDS[thing.shape]}"

@@ -50,7 +50,7 @@ def evaluation_set(recipe: Recipe, seed: int, length: int) -> tuple[Item, ...]:
     return tuple(items)
 
 
-Look = tuple[str, str, str]  # (shape, colour, texture): what every caption tells of every thing
+Look = tuple[str, str | None, str | None]  # (shape, colour, texture): what every caption tells of every thing
 
 
 class _Told:

@@ -6,10 +6,12 @@ the scene fit the descriptions and stand in the relations; the scene may hold mo
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
 from mmjax.data.world.scene import (
+    ATTRIBUTES,
     COLOURS,
     OPPOSITE,
     PLACES,
@@ -32,9 +34,9 @@ class Description(NamedTuple):
     """One thing as a caption puts it; None for what it leaves open."""
 
     shape: str
-    colour: str
-    size: str | None
-    texture: str
+    colour: str | None = None
+    size: str | None = None
+    texture: str | None = None
     place: str | None = None
 
 
@@ -56,7 +58,7 @@ class Meaning(NamedTuple):
 
 def holds(meaning: Meaning, scene: Scene) -> bool:
     """Whether the meaning is true of the scene."""
-    if meaning.only and len(scene.things) != len(meaning.things):
+    if len(meaning.things) > len(scene.things) or (meaning.only and len(scene.things) != len(meaning.things)):
         return False
     fitting = []
     for wanted in meaning.things:
@@ -73,9 +75,9 @@ def fits(wanted: Description, thing: Thing) -> bool:
     """Whether a description is true of a thing."""
     shape, colour, size, texture, place = wanted
     return (
-        colour == thing.colour
-        and shape == thing.shape
-        and texture == thing.texture
+        shape == thing.shape
+        and (colour is None or colour == thing.colour)
+        and (texture is None or texture == thing.texture)
         and (size is None or size == thing.size)
         and (place is None or place == place_of(thing))
     )
@@ -133,7 +135,8 @@ def foil(
     Args:
       meaning: true of `scene`.
       kind: "colour" swaps the colours of two things, "relation" turns one relation round, "attribute" changes one word
-        about a lone thing.
+        about a lone thing, "replace_shape" a word of that attribute; so "replace_colour", "replace_size" and
+        "replace_texture".
       forbidden: (shape, colour) that a foil must not name, so that training never reads of those held out.
 
     Returns:
@@ -175,13 +178,13 @@ def _turn(meaning: Meaning, i: int) -> Meaning:
     return Meaning(meaning.things, (*meaning.relations[:i], turned, *meaning.relations[i + 1 :]), meaning.only)
 
 
-def _words(meaning: Meaning) -> list[tuple[int, str, str]]:
+def _words(meaning: Meaning, attributes: Sequence[str] = tuple(VALUES)) -> list[tuple[int, str, str]]:
     """(thing, attribute, another value) for all that is told of the things."""
     return [
         (i, attribute, value)
         for i, thing in enumerate(meaning.things)
-        for attribute, values in VALUES.items()
-        for value in values
+        for attribute in attributes
+        for value in VALUES[attribute]
         if getattr(thing, attribute) not in (None, value)
     ]
 
@@ -196,4 +199,5 @@ _WRONG: dict[str, tuple[Callable[[Meaning], list], Callable[..., Meaning]]] = {
     "colour": (_colour_pairs, _swap_colours),
     "relation": (_turnable, _turn),
     "attribute": (_words, _change_word),
+    **{f"replace_{name}": (partial(_words, attributes=(name,)), _change_word) for name in ATTRIBUTES},
 }

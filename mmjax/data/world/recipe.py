@@ -1,10 +1,9 @@
 """What the scenes of a split are drawn from, and how many captions each gets: all but the seed."""
 
 import dataclasses
-import itertools
 from random import Random
 
-from mmjax.data.world.scene import Scene, sample
+from mmjax.data.world.scene import Scene, number_of_things, sample
 from mmjax.data.world.splits import ALLOWED, HELD_OUT
 from mmjax.data.world.telling import Telling, tell
 
@@ -26,9 +25,7 @@ class Recipe:
 
     def scene(self, random: Random) -> Scene:
         """A scene; in val and test it holds one of the split's own combinations."""
-        counts = range(self.min_objects, self.max_objects + 1)
-        lot = random.random() * sum(counts)
-        count = next(n for n, upto in zip(counts, itertools.accumulate(counts), strict=True) if lot < upto)
+        count = number_of_things(random, self.min_objects, self.max_objects)
         return sample(random, count, ALLOWED[self.split], HELD_OUT[self.split] or ALLOWED[self.split])
 
     def tell(self, scene: Scene, random: Random) -> Telling:

@@ -6,6 +6,7 @@ no caption is ever true or false by a hair.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -103,6 +104,13 @@ def place_of(thing: Thing) -> str:
     return PLACES[3 * row + column]
 
 
+def number_of_things(random: Random, least: int, most: int) -> int:
+    """A number between the two, the likelier the greater it is."""
+    counts = range(least, most + 1)
+    lot = random.random() * sum(counts)
+    return next(n for n, upto in zip(counts, itertools.accumulate(counts), strict=True) if lot < upto)
+
+
 def sample(random: Random, count: int, combinations: Sequence[Combination], first: Sequence[Combination]) -> Scene:
     """Draws a scene.
 
@@ -118,10 +126,26 @@ def sample(random: Random, count: int, combinations: Sequence[Combination], firs
         look = _choose(draw(), combinations)
         if look not in looks:
             looks.append(look)
-    spots = _lone_spot(random) if count == 1 else _spots(random, count)
+    return arrange(random, looks, [SIZES] * count, [TEXTURES] * count)
+
+
+def arrange(
+    random: Random,
+    looks: Sequence[Combination],
+    sizes: Sequence[Sequence[str]],
+    textures: Sequence[Sequence[str]],
+) -> Scene:
+    """Draws what is left of a scene whose shapes and colours are known.
+
+    Args:
+      looks: different ones, of one to four things.
+      sizes, textures: for each thing those that it may have. At most two may have to be large: more find no room.
+    """
+    spots = _lone_spot(random, sizes[0]) if len(looks) == 1 else _spots(random, sizes)
+    draw = random.random
     things = []
-    for (shape, colour), (size, x, y, radius) in zip(looks, spots, strict=True):
-        texture, shade = _choose(draw(), TEXTURES), 0.86 + 0.14 * draw()
+    for (shape, colour), (size, x, y, radius), allowed in zip(looks, spots, textures, strict=True):
+        texture, shade = _choose(draw(), allowed), 0.86 + 0.14 * draw()
         things.append(Thing(shape, colour, size, texture, x, y, radius, shade))
     return Scene(tuple(things), _background(random))
 
@@ -147,9 +171,9 @@ def radius_of(size: str, unit: float) -> float:
     return RADII[size] * (0.96 + 0.08 * unit)
 
 
-def _lone_spot(random: Random) -> list[tuple[str, float, float, float]]:
+def _lone_spot(random: Random, sizes: Sequence[str]) -> list[tuple[str, float, float, float]]:
     draw = random.random
-    size = _choose(draw(), SIZES)
+    size = _choose(draw(), sizes)
     x, y = (_choose(draw(), CELLS) + JITTER * (2 * draw() - 1) for _ in range(2))
     return [(size, x, y, radius_of(size, draw()))]
 
@@ -163,13 +187,13 @@ def _free(x: float, y: float, radius: float, spots: Sequence[tuple[str, float, f
     return True
 
 
-def _spots(random: Random, count: int) -> list[tuple[str, float, float, float]]:
+def _spots(random: Random, sizes: Sequence[Sequence[str]]) -> list[tuple[str, float, float, float]]:
     """(size, x, y, radius) of several things; starts anew, sizes too, when one finds no room (four large never do)."""
     draw = random.random
     while True:
         spots: list[tuple[str, float, float, float]] = []
-        for _ in range(count):
-            size = _choose(draw(), SIZES)
+        for allowed in sizes:
+            size = _choose(draw(), allowed)
             radius = radius_of(size, draw())
             low, room = radius + GAP, 1 - 2 * (radius + GAP)
             for _ in range(12):
@@ -179,7 +203,7 @@ def _spots(random: Random, count: int) -> list[tuple[str, float, float, float]]:
                     break
             else:
                 break
-        if len(spots) == count:
+        if len(spots) == len(sizes):
             return spots
 
 

@@ -18,6 +18,7 @@ from . import made
         ("tfds:coco_captions/2014:1.1.0/val[:5]", {"name": "tfds", "path": "coco_captions/2014:1.1.0/val[:5]"}),
         ("world:scenes/val", {"name": "world", "split": "val"}),
         ("world:scenes", {"name": "world"}),
+        ("world:questions/test", {"name": "world_questions", "split": "test"}),
         ("my_lab.sources:Thing", {"name": "my_lab.sources:Thing"}),
         ("x/captions.tsv", {"name": "table", "path": "x/captions.tsv"}),
         ("x-{000..099}.tar", {"name": "webdataset", "path": "x-{000..099}.tar"}),
@@ -47,7 +48,7 @@ def test_a_folder_says_what_it_is_by_its_files(tmp_path):
         ("no*.parquet", r"^no\*.parquet: no file matches"),
         ("nowhere.csv", r"^nowhere.csv: cannot be read: No such file"),
         ("nowhere.tar.gz", r"unpack it"),
-        ("world:scenery/train", r"no world 'scenery'; known: scenes"),
+        ("world:scenery/train", r"no world 'scenery'; known: scenes, questions"),
         ("tfds:mnist", r"write tfds:NAME/split"),
         ({}, r"^data.train.path is missing"),
         ({"name": "foldr"}, r"unknown name 'foldr'; did you mean folder"),
@@ -96,4 +97,6 @@ def test_the_world_takes_its_options():
 
 
 def test_each_source_is_named():
-    assert set(SOURCES) == {"folder", "table", "webdataset", "parquet", "tfds", "array_record", "idx", "world"}
+    files = {"folder", "table", "webdataset", "parquet", "tfds", "array_record"}
+    published = {"idx", "qa", "vqa", "gqa", "coco", "karpathy"}
+    assert set(SOURCES) == files | published | {"world", "world_questions"}
