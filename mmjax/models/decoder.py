@@ -5,19 +5,22 @@ positions, RMS norms, gated MLPs, grouped heads).
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from mmjax.errors import UserError
 from mmjax.models.activations import Activation
-from mmjax.models.cache import Cache, KeyValues, Reads
+from mmjax.models.cache import Cache, Reads, reads_of_text
 from mmjax.models.decoder_block import DecoderBlock, DecoderOptions
-from mmjax.models.layers import gather, make_dense, pin
+from mmjax.models.decoder_stack import Given, Stack
+from mmjax.models.layers import gather, make_dense
 from mmjax.models.norms import Norm, NormKind
 from mmjax.models.positions import rotary_angles
+from mmjax.models.remat import Remat
 
 
 class Decoder(nn.Module):
@@ -32,6 +35,10 @@ class Decoder(nn.Module):
       tied: logits by the table of embeddings; else by a map of their own.
       embed_scale: embeddings times the root of the width, as in Gemma.
       activation, norm, epsilon, qkv_bias, bias, cross, dropout: see `DecoderOptions`.
+      scan, remat: see `Transformer`; `remat` concerns training alone. Tokens are generated faster without `scan`, by
+        parameters that `stacking.unstack` gives.
+      begin, eos, pad: the ids that begin and end a text and fill up a row, which no layer reads but whoever writes by
+        it; None for no such id.
       dtype: of matmuls and of the activations between blocks.
     """
 
@@ -54,6 +61,11 @@ class Decoder(nn.Module):
     bias: bool = True
     cross: bool = False
     dropout: float = 0.0
+    scan: bool = False
+    remat: Remat = "none"
+    begin: int | None = None
+    eos: int | None = None
+    pad: int = 0
     dtype: str = "float32"
 
     def setup(self) -> None:
@@ -61,7 +73,10 @@ class Decoder(nn.Module):
         if self.positions == "learned":
             table = nn.initializers.normal(self.width**-0.5)
             self.position_table = self.param("position_table", table, (self.length, self.width))
-        self.blocks = [DecoderBlock(self.options) for _ in range(self.depth)]
+        blocks: Any = (
+            DecoderBlock(self.options) if self.scan else [DecoderBlock(self.options) for _ in range(self.depth)]
+        )
+        self.blocks = blocks
         self.norm_after = Norm(self.norm, self.epsilon)
         if not self.tied:
             self.head = make_dense(self.vocabulary, self.dtype, bias=False)
@@ -82,20 +97,38 @@ class Decoder(nn.Module):
         prefix_mask: Bool[Array, "b p"] | None = None,
         context: Float[Array, "b c e"] | None = None,
         context_mask: Bool[Array, "b c"] | None = None,
+        free_ids: Bool[Array, "b n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n v"]:
-        """Logits float32 after each of the ids, by teacher forcing.
+        """Logits float32 after each of the ids, by teacher forcing; arguments as of `hidden`."""
+        return self.logits(self.hidden(ids, mask, prefix, prefix_mask, context, context_mask, free_ids, train))
+
+    def hidden(
+        self,
+        ids: Int[Array, "b n"],
+        mask: Bool[Array, "b n"] | None = None,
+        prefix: Float[Array, "b p d"] | None = None,
+        prefix_mask: Bool[Array, "b p"] | None = None,
+        context: Float[Array, "b c e"] | None = None,
+        context_mask: Bool[Array, "b c"] | None = None,
+        free_ids: Bool[Array, "b n"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b n d"]:
+        """The last block's tokens for the ids, after the last norm: what `logits` reads.
 
         Args:
           mask: which ids are real, the others being read by nobody; None for all.
           prefix: vectors before the text, which all tokens read, those of the prefix too.
           context: what cross-attention reads.
+          free_ids: which ids all tokens read as they do the prefix, such as a question; None for none.
+
+        Raises:
+          UserError: more tokens than there are positions.
         """
-        x, real, free = self._enter(ids, mask, prefix, prefix_mask)
-        x, _ = self._run(
-            x, Reads(real, free, jnp.int32(0)), _places(real), None, self._context(context), context_mask, train
-        )
-        return self.logits(x[:, -ids.shape[1] :])
+        x, real, free = self._enter(ids, mask, prefix, prefix_mask, free_ids)
+        given = self._given(reads_of_text(real, free), _places(real), context_mask, train)
+        x = self._stack.forward(x, given, context)
+        return self.norm_after(x[:, -ids.shape[1] :])
 
     def prefill(
         self,
@@ -106,40 +139,58 @@ class Decoder(nn.Module):
         prefix_mask: Bool[Array, "b p"] | None = None,
         context: Float[Array, "b c e"] | None = None,
         context_mask: Bool[Array, "b c"] | None = None,
+        free_ids: Bool[Array, "b n"] | None = None,
     ) -> tuple[Float[Array, "b v"], Cache]:
         """Logits after the last real id of each row, and what the next `step` goes on from.
 
         Args:
-          slots: tokens that the cache holds, those of prefix and prompt included.
+          slots: tokens that a row of the cache may come to, those of prefix and prompt included.
 
         Raises:
-          ValueError: fewer slots than tokens, or more than there are positions.
+          UserError: fewer slots than tokens, or more than there are positions.
         """
-        x, real, free = self._enter(ids, mask, prefix, prefix_mask)
-        filled, known = x.shape[1], self._context(context)
+        x, real, free = self._enter(ids, mask, prefix, prefix_mask, free_ids)
+        filled = x.shape[1]
         if not filled <= slots <= self.length:
-            raise ValueError(f"a cache of {slots} slots for {filled} tokens; the decoder has {self.length} positions")
-        x, blocks = self._run(x, Reads(real, free, jnp.int32(0)), _places(real), None, known, context_mask, False)
+            raise UserError(
+                f"a cache of {slots} slots for {filled} tokens, and the decoder has {self.length} positions: "
+                "shorten the prompt or decoding.length"
+            )
+        given = self._given(reads_of_text(real, free), _places(real), context_mask)
+        x, blocks, known = self._stack.read(x, given, context)
         last = jnp.max(jnp.where(real, jnp.arange(filled), 0), axis=1)
-        more = slots - filled
-        blocks = jax.tree.map(lambda a: jnp.pad(a, ((0, 0), (0, 0), (0, more), (0, 0), (0, 0))), blocks)
-        real, free = (jnp.pad(a, ((0, 0), (0, more))) for a in (real, free))
-        cache = Cache(blocks, known, context_mask, real, free, jnp.int32(filled))
-        return self.logits(jnp.take_along_axis(x, last[:, None, None], axis=1))[:, 0], cache
+        cache = Cache(blocks, known, context_mask, real[:, None], jnp.int32(filled), filled).widen(slots - filled)
+        x = jnp.take_along_axis(x, last[:, None, None], axis=1)
+        return self.logits(self.norm_after(x))[:, 0], cache
 
-    def step(self, ids: Int[Array, " b"], cache: Cache) -> tuple[Float[Array, "b v"], Cache]:
-        """Logits after one more token of each row."""
-        place = cache.real.sum(axis=1, dtype=jnp.int32)[:, None]
-        real = cache.real.at[:, cache.filled].set(True)
-        x = self._embed(ids[:, None], place)
-        reads = Reads(real, cache.free, cache.filled)
-        x, blocks = self._run(x, reads, place, cache.blocks, cache.context, cache.context_mask, False)
-        return self.logits(x)[:, 0], dataclasses.replace(cache, blocks=blocks, real=real, filled=cache.filled + 1)
+    def step(self, ids: Int[Array, " bk"], cache: Cache) -> tuple[Float[Array, "bk v"], Cache]:
+        """Logits after one more token of each beam of each row, beams of a row being neighbours.
+
+        They are NaN once the cache is full.
+        """
+        rows, beams, slots = cache.real.shape
+        place = cache.real.sum(axis=2, dtype=jnp.int32)
+        own = jnp.arange(slots) == cache.filled + jnp.arange(beams)[:, None]
+        real = cache.real | own
+        x = self._embed(ids.reshape(rows, beams), place)
+        given = self._given(Reads(real[:, None], cache.filled), place, cache.context_mask)
+        x, blocks = self._stack.go_on(x, given, cache)
+        filled = cache.filled + beams
+        # A token behind the last slot would take the place of another one, and nobody would see it.
+        x = jnp.where(filled <= slots, self.norm_after(x), jnp.nan)
+        cache = dataclasses.replace(cache, blocks=blocks, real=real, filled=filled)
+        return self.logits(x).reshape(len(ids), -1), cache
 
     def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n v"]:
-        """Of tokens that left the last block, float32."""
-        x = self.norm_after(x).astype(self.dtype)
-        return (self.embedding.attend(x) if self.tied else self.head(x)).astype(jnp.float32)
+        """Of what `hidden` gives, or of some of it, float32."""
+        x = x.astype(self.dtype)
+        if not self.tied:
+            return self.head(x).astype(jnp.float32)
+        rows, table = x.reshape(-1, self.width), jnp.asarray(self.embedding.embedding, self.dtype)
+        precision = jax.lax.Precision.HIGHEST if self.dtype == "float32" else None
+        by_table = (((1,), (1,)), ((), ()))
+        out = jax.lax.dot_general(rows, table, by_table, precision, preferred_element_type=jnp.float32)
+        return out.reshape(*x.shape[:-1], self.vocabulary)
 
     def _enter(
         self,
@@ -147,12 +198,13 @@ class Decoder(nn.Module):
         mask: Bool[Array, "b n"] | None,
         prefix: Float[Array, "b p d"] | None,
         prefix_mask: Bool[Array, "b p"] | None,
+        free_ids: Bool[Array, "b n"] | None,
     ) -> tuple[Float[Array, "b m d"], Bool[Array, "b m"], Bool[Array, "b m"]]:
         """Prefix and text as vectors, and which of them are real, and read by all."""
         if (total := ids.shape[1] + (0 if prefix is None else prefix.shape[1])) > self.length:
-            raise ValueError(f"{total} tokens, but the decoder has {self.length} positions")
+            raise UserError(f"{total} tokens, but the decoder has {self.length} positions: shorten the text")
         real = jnp.ones(ids.shape, bool) if mask is None else mask
-        free = jnp.zeros(ids.shape, bool)
+        free = jnp.zeros(ids.shape, bool) if free_ids is None else free_ids
         if prefix is not None:
             there = jnp.ones(prefix.shape[:2], bool) if prefix_mask is None else prefix_mask
             real, free = jnp.concatenate([there, real], 1), jnp.concatenate([there, free], 1)
@@ -172,38 +224,16 @@ class Decoder(nn.Module):
             x = x + jnp.take(gather(self.position_table), places, axis=0)
         return x.astype(self.dtype)
 
-    def _context(self, context: Float[Array, "b c e"] | None) -> KeyValues | None:
-        if context is None:
-            return None
-        return _stack([block.read_context(context) for block in self.blocks])
+    @property
+    def _stack(self) -> Stack:
+        return Stack(self.blocks, self.depth, self.scan, self.remat)
 
-    def _run(
-        self,
-        x: Float[Array, "b n d"],
-        reads: Reads,
-        places: Int[Array, "b n"],
-        cached: KeyValues | None,
-        context: KeyValues | None,
-        context_mask: Bool[Array, "b c"] | None,
-        train: bool,
-    ) -> tuple[Float[Array, "b n d"], KeyValues]:
-        """All blocks. Returns tokens, and keys and values of all blocks."""
-        o = self.options
-        angles = rotary_angles(places, o.head_dim, self.rotary_base) if self.positions == "rotary" else None
-        known = []
-        for index, block in enumerate(self.blocks):
-            own, across = (_of_block(tree, index) for tree in (cached, context))
-            x, kv = block(pin(x), reads, angles, own, across, context_mask, train)
-            known.append(kv)
-        return x, _stack(known)
-
-
-def _of_block(tree: KeyValues | None, index: int) -> KeyValues | None:
-    return jax.tree.map(lambda a: a[index], tree)
-
-
-def _stack(blocks: list[KeyValues]) -> KeyValues:
-    return jax.tree.map(lambda *a: jnp.stack(a), *blocks)
+    def _given(
+        self, reads: Reads, places: Int[Array, "b n"], context_mask: Bool[Array, "b c"] | None, train: bool = False
+    ) -> Given:
+        turned = self.positions == "rotary"
+        angles = rotary_angles(places, self.options.head_dim, self.rotary_base) if turned else None
+        return Given(reads, angles, context_mask, train)
 
 
 def _places(real: Bool[Array, "b n"]) -> Int[Array, "b n"]:

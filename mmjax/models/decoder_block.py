@@ -79,7 +79,7 @@ class DecoderBlock(nn.Module):
         y = self.norm_attention(x)
         known = self.attention.keys_values(y, angles)
         known = known if cached is None else cached.extend(known, reads.first)
-        x = x + self.drop(self.attention(y, known, reads.allowed(x.shape[1]), angles), deterministic=not train)
+        x = x + self.drop(self.attention(y, known, reads.allowed, angles), deterministic=not train)
         if context is not None:
             allowed = None if context_mask is None else context_mask[:, None, None]
             x = x + self.drop(self.cross(self.norm_cross(x), context, allowed), deterministic=not train)
@@ -91,7 +91,10 @@ class DecoderBlock(nn.Module):
 
 
 class GroupedAttention(nn.Module):
-    """Queries read keys and values that are given; `heads` / `kv_heads` of them read the same ones."""
+    """Queries read keys and values that are given; `heads` / `kv_heads` of them read the same ones.
+
+    The weights `[b, heads, n, m]` are sown as `intermediates/weights` when that collection is asked for.
+    """
 
     options: DecoderOptions
 
@@ -105,7 +108,8 @@ class GroupedAttention(nn.Module):
     def keys_values(self, x: Float[Array, "b m e"], angles: Float[Array, "b m half"] | None = None) -> KeyValues:
         """Of these tokens, keys turned by their places."""
         key, value = (f(x).reshape(*x.shape[:2], -1, self.options.head_dim) for f in (self.key, self.value))
-        return KeyValues(key if angles is None else rotate(key, angles), value)
+        key = key if angles is None else rotate(key, angles)
+        return KeyValues(key.transpose(0, 2, 3, 1), value.swapaxes(1, 2))
 
     def __call__(
         self,
@@ -116,23 +120,35 @@ class GroupedAttention(nn.Module):
     ) -> Float[Array, "b n d"]:
         """Reads what is known where it is allowed."""
         query = self.query(x).reshape(*x.shape[:2], -1, self.options.head_dim)
-        out = attend_grouped(query if angles is None else rotate(query, angles), known, allowed)
-        return self.out(out.reshape(*x.shape[:2], -1))
+        weights = grouped_weights(query if angles is None else rotate(query, angles), known, allowed)
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "weights", weights.reshape(len(x), -1, *weights.shape[3:]))
+        return self.out(read_grouped(weights, known, query.dtype).reshape(*x.shape[:2], -1))
 
 
-def attend_grouped(
+def grouped_weights(
     query: Float[Array, "b n heads dim"], known: KeyValues, allowed: Bool[Array, "b 1 #n m"] | None
-) -> Float[Array, "b n heads dim"]:
-    """Softmax attention with the softmax in float32; head h reads the key and value head h // (heads / kv_heads)."""
+) -> Float[Array, "b kv group n m"]:
+    """Softmax over what may be read, in float32; head h reads the key and value head h // (heads / kv_heads)."""
     rows, queries, _, dim = query.shape
-    key, value = known.key.astype(query.dtype), known.value.astype(query.dtype)
-    precision = jax.lax.Precision.HIGHEST if query.dtype == jnp.float32 else None
-    grouped = query.reshape(rows, queries, key.shape[2], -1, dim)
-    logits = (
-        jnp.einsum("bnkgd,bmkd->bkgnm", grouped, key, precision=precision, preferred_element_type=jnp.float32)
-        * dim**-0.5
+    key = known.key.astype(query.dtype)
+    grouped = query.reshape(rows, queries, key.shape[1], -1, dim).transpose(0, 2, 3, 1, 4)
+    logits = jnp.einsum(
+        "bkgnd,bkdm->bkgnm", grouped, key, precision=_precision(query.dtype), preferred_element_type=jnp.float32
     )
-    if allowed is not None:
-        logits = jnp.where(allowed[:, :, None], logits, LOW)
-    weights = softmax(logits).astype(query.dtype)
-    return jnp.einsum("bkgnm,bmkd->bnkgd", weights, value, precision=precision).reshape(query.shape)
+    logits = logits * dim**-0.5
+    return softmax(logits if allowed is None else jnp.where(allowed[:, :, None], logits, LOW))
+
+
+def read_grouped(
+    weights: Float[Array, "b kv group n m"], known: KeyValues, dtype: jnp.dtype
+) -> Float[Array, "b n heads dim"]:
+    """Values by their weights, in the compute dtype."""
+    value = known.value.astype(dtype)
+    out = jnp.einsum("bkgnm,bkmd->bkgnd", weights.astype(dtype), value, precision=_precision(dtype))
+    return out.transpose(0, 3, 1, 2, 4).reshape(len(value), weights.shape[3], -1, value.shape[-1])
+
+
+def _precision(dtype: jnp.dtype) -> jax.lax.Precision | None:
+    """float32 means float32, as in `make_dense`."""
+    return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else None

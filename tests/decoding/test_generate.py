@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.decoding.beam import beam_search
+from mmjax.decoding import Decoding, Prompt, decode
 from mmjax.decoding.logits import warped
-from mmjax.decoding.loop import generate
-from mmjax.decoding.options import Decoding
 from mmjax.errors import UserError
+from mmjax.models.cache import Cache
 from tests.models.language_peers import VOCABULARY, peer
 
 LENGTHS, NEW = np.array([7, 3, 5, 1, 4, 6]), 12
@@ -27,18 +26,20 @@ def left_padded():
     return ids, mask
 
 
-def theirs(name, **options):
+def theirs(name, new=NEW, **options):
     """New tokens, padding 0, and the score of each row."""
     import torch
 
     ids, mask = left_padded()
     with torch.no_grad():
         out = peer(name)[0].generate(
-            torch.tensor(ids).long(), attention_mask=torch.tensor(mask).long(), max_new_tokens=NEW, do_sample=False,
+            torch.tensor(ids).long(), attention_mask=torch.tensor(mask).long(), max_new_tokens=new, do_sample=False,
             eos_token_id=list(EOS), pad_token_id=1, return_dict_in_generate=True, output_scores=True, **options,
         )  # fmt: skip
-    new = out.sequences[:, 7:].numpy()
-    return np.pad(new, ((0, 0), (0, NEW - new.shape[1])), constant_values=1), getattr(out, "sequences_scores", None)
+    written = out.sequences[:, 7:].numpy()
+    return np.pad(written, ((0, 0), (0, new - written.shape[1])), constant_values=1), getattr(
+        out, "sequences_scores", None
+    )
 
 
 def ours(name, options, ids=IDS, mask=MASK, eos=EOS):
@@ -49,9 +50,7 @@ def ours(name, options, ids=IDS, mask=MASK, eos=EOS):
         slots = ids.shape[1] + options.length
         logits, cache = decoder.apply({"params": params}, ids, mask, slots, method="prefill")
         step = lambda ids, cache: decoder.apply({"params": params}, ids, cache, method="step")  # noqa: E731
-        if options.beams > 1:
-            return beam_search(step, lambda c, r: c.take(r), logits, cache, ids, mask, options, eos, 1)
-        return generate(step, logits, cache, ids, mask, options, eos, 1, jax.random.key(0)), None
+        return decode(step, Cache.take, Prompt(logits, cache, ids, mask), options, eos, 1, jax.random.key(0))
 
     return run(params, jnp.asarray(ids), jnp.asarray(mask))
 
@@ -68,7 +67,7 @@ def ours(name, options, ids=IDS, mask=MASK, eos=EOS):
 def test_greedy_is_token_for_token_theirs(name, options, their):
     expected, _ = theirs(name, **their)
     for ids, mask in ((IDS, MASK), left_padded()):
-        found, _ = ours(name, Decoding(length=NEW, **options), ids, mask)
+        found = ours(name, Decoding(length=NEW, **options), ids, mask)
         np.testing.assert_array_equal(found.ids, expected)
 
 
@@ -77,16 +76,16 @@ def test_greedy_is_token_for_token_theirs(name, options, their):
 )
 def test_beams_and_their_scores_are_theirs(beams, penalty, name):
     expected, scores = theirs(name, num_beams=beams, length_penalty=penalty)
-    found, score = ours(name, Decoding(length=NEW, beams=beams, length_penalty=penalty))
+    found = ours(name, Decoding(length=NEW, beams=beams, length_penalty=penalty))
     np.testing.assert_array_equal(np.where(found.mask, found.ids, 1), np.where(found.mask, expected, 1))
-    np.testing.assert_allclose(score, scores.numpy(), atol=1e-4)
-    np.testing.assert_allclose(found.logprobs.sum(axis=1) / found.mask.sum(axis=1) ** penalty, score, atol=1e-4)
+    np.testing.assert_allclose(found.score, scores.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found.logprobs.sum(axis=1) / found.mask.sum(axis=1) ** penalty, found.score, atol=1e-4)
     other, _ = theirs(name, num_beams=1)
     assert (np.asarray(found.ids) != other).any()  # greedy would be told from it
 
 
 def test_log_probabilities_are_the_models_own():
-    found, _ = ours("llama", Decoding(length=NEW, repetition_penalty=1.5))
+    found = ours("llama", Decoding(length=NEW, repetition_penalty=1.5))
     _, decoder, params = peer("llama")
     ids = jnp.concatenate([jnp.asarray(IDS), found.ids], axis=1)
     mask = jnp.concatenate([jnp.asarray(MASK), found.mask], axis=1)
@@ -98,7 +97,7 @@ def test_log_probabilities_are_the_models_own():
 
 
 def test_a_row_ends_where_it_ends():
-    found, _ = ours("gpt2", Decoding(length=NEW, temperature=2.0))
+    found = ours("gpt2", Decoding(length=NEW, temperature=2.0))
     for ids, mask in zip(np.asarray(found.ids), np.asarray(found.mask), strict=True):
         ends = np.flatnonzero(np.isin(ids, EOS))
         assert mask.sum() == (ends[0] + 1 if len(ends) else NEW) and (ids[~mask] == 1).all()
@@ -135,3 +134,8 @@ def test_draws_are_from_their_distribution(options):
 def test_impossible_options_are_named(wrong):
     with pytest.raises(UserError, match=f"decoding.{next(iter(wrong))}="):
         Decoding(**{"length": 4} | wrong)
+
+
+def test_more_new_tokens_than_positions_are_refused():
+    with pytest.raises(UserError, match="a cache of 65 slots for 7 tokens, and the decoder has 64 positions: shorten"):
+        ours("gpt2", Decoding(length=58))

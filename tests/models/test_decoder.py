@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.errors import UserError
 from tests.models.language_peers import OPTIONS, VOCABULARY, WIDTH, peer
 
 RNG = np.random.default_rng(0)
@@ -108,13 +109,58 @@ def test_a_prefix_is_read_both_ways_and_text_one_way():
     assert np.abs(out[0] - out[1]).max() > 1e-4
 
 
+@pytest.mark.parametrize("given", [{}, {"prefix": jnp.asarray(PREFIX)}], ids=["", "prefix"])
+def test_free_ids_are_read_by_all(given):
+    """The first three ids of each row read each other both ways, and the rest follows them one way."""
+    _, decoder, params = peer("llama")
+    free = jnp.tile(jnp.arange(9) < 3, (3, 1))
+
+    def run(place, **options):
+        ids = IDS.copy()
+        ids[:, place] = (ids[:, place] + 1) % VOCABULARY
+        out = [decoder.apply({"params": params}, jnp.asarray(i), **given, **options) for i in (IDS, ids)]
+        return np.abs(out[0] - out[1]).max(axis=(0, 2)) > 0
+
+    assert run(2, free_ids=free).all() and run(2).tolist() == [False] * 2 + [True] * 7
+    assert run(5, free_ids=free).tolist() == [False] * 5 + [True] * 4
+
+
+def test_free_ids_of_a_prompt_are_those_of_the_whole():
+    _, decoder, params = peer("llama")
+    free = MASK & (np.arange(9) < 4)
+    whole = decoder.apply({"params": params}, jnp.asarray(IDS), free_ids=jnp.asarray(free))
+    given = dict(mask=None, slots=9, free_ids=jnp.asarray(free[:, :4]), method="prefill")
+    logits, cache = decoder.apply({"params": params}, jnp.asarray(IDS[:, :4]), **given)
+    after, _ = decoder.apply({"params": params}, jnp.asarray(IDS[:, 4]), cache, method="step")
+    np.testing.assert_allclose(jnp.stack([logits, after]), whole[:, 3:5].swapaxes(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_logits_are_of_what_is_hidden(name):
+    _, decoder, params = peer(name)
+    run = lambda *given, **options: decoder.apply({"params": params}, *given, **options)  # noqa: E731
+    hidden = run(jnp.asarray(IDS), prefix=jnp.asarray(PREFIX), method="hidden")
+    assert hidden.shape == (3, 9, WIDTH)
+    expected = run(jnp.asarray(IDS), prefix=jnp.asarray(PREFIX))
+    np.testing.assert_allclose(run(hidden[:, 4:], method="logits"), expected[:, 4:], atol=1e-6)
+
+
+def test_a_full_cache_takes_no_more():
+    _, decoder, params = peer("llama")
+    _, cache = decoder.apply({"params": params}, jnp.asarray(IDS), None, 10, method="prefill")
+    step = jax.jit(lambda ids, cache: decoder.apply({"params": params}, ids, cache, method="step"))
+    logits, cache = step(jnp.asarray(IDS[:, 0]), cache)
+    assert np.isfinite(logits).all()
+    assert np.isnan(step(jnp.asarray(IDS[:, 0]), cache)[0]).all()
+
+
 def test_more_tokens_than_positions_are_refused():
     """A lookup behind the table would give NaN."""
     _, decoder, params = peer("gpt2")
-    with pytest.raises(ValueError, match="72 tokens, but the decoder has 64 positions"):
+    with pytest.raises(UserError, match="72 tokens, but the decoder has 64 positions"):
         decoder.apply({"params": params}, jnp.tile(jnp.asarray(IDS), (1, 8)))
     for slots in (8, 65):
-        with pytest.raises(ValueError, match=f"a cache of {slots} slots for 9 tokens"):
+        with pytest.raises(UserError, match=f"a cache of {slots} slots for 9 tokens"):
             decoder.apply({"params": params}, jnp.asarray(IDS), None, slots, method="prefill")
 
 

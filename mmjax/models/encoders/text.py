@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -15,7 +16,7 @@ from mmjax.models.layers import gather, pin
 from mmjax.models.pooling import masked_mean, take_token
 from mmjax.models.positions import sincos_1d
 
-TextPool = Literal["eos", "argmax", "last", "final", "first", "mean"]
+TextPool = Literal["eos", "argmax", "last", "final", "first", "class", "mean"]
 
 
 class TextTransformer(Encoder):
@@ -28,7 +29,8 @@ class TextTransformer(Encoder):
       types: number of token types in a table whose row 0 is added to every token; BERT has 2, RoBERTa 1.
       causal: a token reads only what is before it, as in CLIP.
       pooling: the vector of which token stands for the row, or "mean" over the real ones; see `pool_index`.
-      eos: the id that pooling "eos" looks for.
+      eos: the id that pooling "eos" looks for, and that ends what a task writes.
+      begin: the id that begins every row, for a task that writes; no layer reads it.
       attend_padding: padding is read like any token, as SigLIP was trained; its ids then matter.
     """
 
@@ -39,6 +41,7 @@ class TextTransformer(Encoder):
     causal: bool = False
     pooling: TextPool = "last"
     eos: int | None = None
+    begin: int | None = None
     attend_padding: bool = False
 
     def __post_init__(self) -> None:
@@ -58,7 +61,9 @@ class TextTransformer(Encoder):
         width = self.dimensions.width
         table = nn.initializers.normal(width**-0.5)
         if self.positions == "learned":
-            self.position_table = self.param("position_table", table, (self.length + self.position_offset, width))
+            self.position_table = self.param("position_table", table, (self._places + self.position_offset, width))
+        if self.pooling == "class":
+            self.class_token = self.param("class_token", table, (width,))
         if self.types:
             self.type_table = self.param("type_table", table, (self.types, width))
 
@@ -75,24 +80,52 @@ class TextTransformer(Encoder):
         if stream.mask is not None and not self.attend_padding:
             mask = mask & stream.mask
         ids = jnp.where(mask, stream.data, 0)
+        position = jnp.arange(length) if stream.position is None else jnp.asarray(stream.position)
+        tokens = self.look_up(ids, None if stream.position is None else position)
+        position = jnp.broadcast_to(position, (batch, length))
+        real = mask if stream.mask is None else mask & stream.mask
+        pool_at = None if self.pooling == "mean" else pool_index(self.pooling, ids, real, self.eos)
+        if self.pooling == "class":
+            tokens, position = self._append(tokens, position)
+            mask = jnp.concatenate([mask, jnp.asarray(stream.present)[:, None]], axis=1)
+        return Encoded(self.enter(tokens, train), mask, position, pool_at)
+
+    def look_up(self, ids: Int[Array, "b n"], position: Int[Array, "b n"] | None = None) -> Float[Array, "b n d"]:
+        """Vectors of ids at their places, from 0 on where none are given: what `enter` takes."""
         tokens = pin(jnp.take(gather(self.embedding.embedding), ids, axis=0))
         if self.positions in ("learned", "sincos"):
             table = self._position_table()
             # In the usual order the rows need no lookup, which would be one more for XLA to split.
-            rows = table[:length] if stream.position is None else jnp.take(table, stream.position, axis=0)
-            tokens = tokens + rows
-        if self.types:
-            tokens = tokens + self.type_table[0]
-        position = jnp.arange(length) if stream.position is None else stream.position
-        position = jnp.broadcast_to(position, (batch, length))
-        real = mask if stream.mask is None else mask & stream.mask
-        pool_at = None if self.pooling == "mean" else pool_index(self.pooling, ids, real, self.eos)
-        return Encoded(self.enter(tokens, train), mask, position, pool_at)
+            tokens = tokens + (table[: ids.shape[1]] if position is None else jnp.take(table, position, axis=0))
+        return tokens + self.type_table[0] if self.types else tokens
+
+    def _append(
+        self, tokens: Float[Array, "b n d"], position: Int[Array, "b n"]
+    ) -> tuple[Float[Array, "b m d"], Int[Array, "b m"]]:
+        """The class token behind each row, padding included, at the place after it."""
+        rows, length, width = tokens.shape
+        token = self.class_token
+        if self.positions in ("learned", "sincos"):
+            token = token + self._position_table()[length]
+        tokens = jnp.concatenate([tokens, jnp.broadcast_to(token, (rows, 1, width))], axis=1)
+        return tokens, jnp.concatenate([position, jnp.full((rows, 1), length, position.dtype)], axis=1)
+
+    def attention_mask(self, encoded: Encoded) -> jax.Array | None:
+        if self.pooling != "class" or encoded.mask is None:
+            return encoded.mask
+        # As open_clip trains CoCa, one place late: the first padding is read, and in a row with padding the class token
+        # reads itself not. Which id padding has changes nothing: `embed` looks up id 0 for all of it.
+        return jnp.roll(encoded.mask, 1, axis=1)
+
+    @property
+    def _places(self) -> int:
+        """Of the longest row, the class token's included."""
+        return self.length + (self.pooling == "class")
 
     def _position_table(self) -> Float[Array, "length d"]:
         if self.positions == "learned":
             return jnp.asarray(self.position_table)[self.position_offset :]
-        return jnp.asarray(sincos_1d(np.arange(self.length), self.dimensions.width))
+        return jnp.asarray(sincos_1d(np.arange(self._places), self.dimensions.width))
 
     def pool(self, encoded: Encoded) -> Encoded:
         tokens = self.leave(encoded.tokens)
@@ -113,6 +146,7 @@ def pool_index(
       "last": the last real token.
       "final": the last place, real or padding: SigLIP's rule, whose tokenizer pads every text to full length.
       "first": the first place.
+      "class": the place behind the row, of a learned token that is put there: CoCa's rule (Yu et al. 2022).
 
     A row with no real token at all gets place 0.
     """
@@ -125,4 +159,5 @@ def pool_index(
         return jnp.argmax(jnp.where(mask, ids, -1), axis=1).astype(jnp.int32)
     if rule == "last":
         return last
-    return jnp.full(len(ids), ids.shape[1] - 1 if rule == "final" else 0, jnp.int32)
+    place = {"final": ids.shape[1] - 1, "first": 0, "class": ids.shape[1]}
+    return jnp.full(len(ids), place[rule], jnp.int32)
