@@ -6,12 +6,11 @@ tokenizers/STREAM/    what the stream's tokenizer needs
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
-from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -30,147 +28,14 @@ from mmjax.errors import UserError
 from mmjax.interop.importer import Options, begin
 from mmjax.interop.load import Place
 from mmjax.interop.sources import is_foreign, read_json
-from mmjax.items import embed, is_one_item, read
 from mmjax.mesh import replicate
+from mmjax.model import Model
 from mmjax.storage import fetched
 from mmjax.tasks import TASKS
 
+__all__ = ["FORMAT", "Model", "load", "save", "sections"]
+
 FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A trained model with what it takes to feed it.
-
-    Attributes:
-      task: the task, whose methods are the predictors.
-      params: the parameter tree.
-      streams: {stream: transform} from raw values to arrays.
-      config: {"task", "streams", "config"} sections, as saved.
-    """
-
-    task: Any
-    params: Mapping[str, Any]
-    streams: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-    @property
-    def module(self) -> Any:
-        """The plain Flax module of the task."""
-        return self.task.model
-
-    def embed(
-        self, batch_size: int = 64, **items: Any
-    ) -> Float[np.ndarray, "n d"] | dict[str, Float[np.ndarray, "_ d"]]:
-        """Features float32 `[n, d]` of one stream, or of several as `{stream: features}`.
-
-        `embed(image=["dog.jpg"])`, `embed(image=[...], text=["a dog", "a cat"])`. A picture is a path, the bytes of a
-        file, uint8 `[h, w, 3]` or `[h, w]`, or a PIL image. `image` and `text` also stand for the first stream of that
-        kind.
-
-        Args:
-          batch_size: rows that go through the device at once.
-          items: for each stream a list of items, or an array of pictures.
-
-        Raises:
-          UserError: no such stream, one item where a list is wanted, or an item that cannot be read.
-        """
-        if not items:
-            raise UserError("embed what? e.g. embed(image=[...]) or embed(text=[...])")
-        features = {name: self._embed(name, values, batch_size) for name, values in items.items()}
-        return features if len(features) > 1 else next(iter(features.values()))
-
-    def similarity(self, batch_size: int = 64, **items: Any) -> Float[np.ndarray, "n m"]:
-        """Cosines of two streams' items: `similarity(image=[...], text=[...])` has a row for each picture.
-
-        Raises:
-          UserError: not two streams, or as for `embed`.
-        """
-        if len(items) != 2:
-            raise UserError("similarity takes two streams, e.g. similarity(image=[...], text=[...])")
-        rows, columns = (unit(self._embed(name, values, batch_size)) for name, values in items.items())
-        return rows @ columns.T
-
-    def classify(
-        self,
-        images: Any,
-        labels: Sequence[Any],
-        templates: Sequence[str] = ("a photo of a {}.",),
-        batch_size: int = 64,
-    ) -> Float[np.ndarray, "n k"]:
-        """Probabilities of k labels for n pictures; see `probabilities`.
-
-        Args:
-          images: as `embed` takes them.
-          labels: texts.
-          templates: texts with one `{}` for the label; a label is the mean of its texts.
-
-        Raises:
-          UserError: no label, a template without `{}`, or as for `embed`.
-        """
-        words = self.label_features(labels, templates, batch_size)
-        return self.probabilities(self._embed("image", images, batch_size), words)
-
-    def label_features(
-        self, labels: Sequence[Any], templates: Sequence[str] = ("a photo of a {}.",), batch_size: int = 64
-    ) -> Float[np.ndarray, "k d"]:
-        """Each label's mean over the templates of its L2-normalised text features, normalised again."""
-        if isinstance(labels, str) or not len(labels) or not templates:
-            raise UserError("labels and templates are lists with at least one text, e.g. ['dog', 'cat']")
-        if odd := [label for label in labels if not isinstance(label, str)]:
-            raise UserError(f"a label is text, not {odd[0]!r}; e.g. ['dog', 'cat']")
-        if bad := [template for template in templates if template.count("{}") != 1]:
-            raise UserError(f"template {bad[0]!r}: it must hold exactly one {{}}, where the label goes")
-        texts = [template.replace("{}", label) for label in labels for template in templates]
-        features = unit(self._embed("text", texts, batch_size))
-        return unit(features.reshape(len(labels), len(templates), -1).mean(axis=1))
-
-    def probabilities(
-        self, images: Float[np.ndarray, "n d"], labels: Float[np.ndarray, "k d"]
-    ) -> Float[np.ndarray, "n k"]:
-        """Softmax over the labels of scale * cosine; for a model with a bias, sigmoid(scale * cosine + bias) of each.
-
-        So the k probabilities of a picture sum to 1, but not those of a model with a bias (SigLIP): it judges every
-        label by itself.
-
-        Raises:
-          UserError: the model has no logit scale.
-        """
-        row = np.zeros(1, np.int32)
-        scalars = self.task.encode(self.params, Batch({}, np.ones(1, bool), row, row), None)
-        if "scale" not in scalars:
-            raise UserError("this model has no logit scale: it was not trained to match pictures with texts")
-        logits = float(scalars["scale"]) * (unit(images) @ unit(labels).T)
-        if "bias" in scalars:
-            return 1 / (1 + np.exp(-np.clip(logits + float(scalars["bias"]), -80, 80)))
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
-
-    def stream_name(self, name: str) -> str:
-        """The stream of this name, or the first one of this kind.
-
-        Raises:
-          UserError: there is neither.
-        """
-        if name in self.streams:
-            return name
-        for key, stream in self.streams.items():
-            if stream.kind == name:
-                return key
-        raise UserError(f"this model has no stream {name!r}; it has {', '.join(self.streams)}")
-
-    def _embed(self, name: str, values: Any, batch_size: int) -> np.ndarray:
-        if is_one_item(values):
-            raise UserError(f"{name} is a list of items: embed({name}=[...])")
-        name = self.stream_name(name)
-        stream = self.streams[name]
-        rows = (read(name, stream, value) for value in values)
-        return embed(self.task, self.params, name, stream, rows, batch_size)
-
-
-def unit(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Rows of length 1; a row of zeros stays as it is."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def save(folder: str | pathlib.Path, model: Model) -> pathlib.Path:

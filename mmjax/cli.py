@@ -26,6 +26,8 @@ VERBS = {
     "embed": ("mmjax.inference.embed", "embed a data set into sharded files"),
     "search": ("mmjax.inference.search", "find items by text, picture or id"),
     "classify": ("mmjax.inference.classify", "tell which of your labels a picture shows"),
+    "caption": ("mmjax.inference.caption", "write captions of pictures"),
+    "ask": ("mmjax.inference.ask", "answer a question about a picture"),
     "import": ("mmjax.exchange.imports", "make a bundle of PyTorch weights"),
     "export": ("mmjax.exchange.exports", "hand a model to transformers or open_clip"),
     "average": ("mmjax.training.average", "average the parameters of models of one architecture"),

@@ -8,7 +8,7 @@ import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,7 +59,7 @@ def embed(
     run, parts = program(task, name), []
     waiting: list[tuple[int, jax.Array]] = []
     for chunk in chunks(rows, batch_size):
-        waiting.append((len(chunk), run(params, _batch(name, chunk, bucket(len(chunk), batch_size)))))
+        waiting.append((len(chunk), run(params, batch_of({name: chunk}, bucket(len(chunk), batch_size)))))
         if len(waiting) > 1:  # the next batch is read while this one computes
             parts.append(_fetch(*waiting.pop(0)))
     parts += [_fetch(*part) for part in waiting]
@@ -79,7 +79,7 @@ def width(task: Any, params: Any, name: str, stream: Any) -> int:
       UserError: the task does not embed this stream.
     """
     try:
-        return jax.eval_shape(program(task, name), params, _batch(name, [stream.blank()], 1)).shape[1]
+        return jax.eval_shape(program(task, name), params, batch_of({name: [stream.blank()]}, 1)).shape[1]
     except KeyError:
         raise UserError(f"the model reads the stream {name!r}, but embeds it nowhere; choose another") from None
 
@@ -98,17 +98,19 @@ def chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def _batch(name: str, rows: list[Row], size: int) -> Batch:
-    """The rows and as many blank ones as make up `size`."""
-    padding = [(0, size - len(rows))]
+def batch_of(streams: Mapping[str, Sequence[Row]], size: int) -> Batch:
+    """The rows, equally many of each stream, and as many blank ones as make up `size`."""
+    count = len(next(iter(streams.values())))
 
     def padded(values: np.ndarray) -> np.ndarray:
-        return np.pad(values, padding + [(0, 0)] * (values.ndim - 1))
+        return np.pad(values, [(0, size - count)] + [(0, 0)] * (values.ndim - 1))
 
-    data = {key: padded(np.stack([row[key] for row in rows])) for key in rows[0]}
-    present = padded(np.ones(len(rows), bool))
-    index = np.arange(size, dtype=np.int32)
-    return Batch({name: Stream(present=present, **data)}, present, index, index)
+    present, index = padded(np.ones(count, bool)), np.arange(size, dtype=np.int32)
+
+    def stream(rows: Sequence[Row]) -> Stream:
+        return Stream(present=present, **{key: padded(np.stack([row[key] for row in rows])) for key in rows[0]})
+
+    return Batch({name: stream(rows) for name, rows in streams.items()}, present, index, index)
 
 
 def _fetch(count: int, features: jax.Array) -> np.ndarray:

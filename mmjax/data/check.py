@@ -41,7 +41,7 @@ def look(source: Source, index: int) -> Seen:
     try:
         example = source[index]
         height, width, _ = decode(example.streams["image"]).shape
-        lengths = tuple(len(caption) for caption in example.streams["caption"])
+        lengths = tuple(len(caption) for caption in example.streams.get("caption", ()))
         dropped = source.caption_faults(index) if hasattr(source, "caption_faults") else ()
         return Seen(index, example.id, None, width, height, lengths, dropped)
     except BadItem as error:

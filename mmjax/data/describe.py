@@ -1,6 +1,6 @@
 """What is in a data set: counts, sizes, caption lengths, what is broken, and a sheet of pictures with captions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,19 @@ def _row(label: str, values: Spread) -> str:
     return f"{label:<18} " + " ".join(f"{values.get(key, float('nan')):>9,g}" for key in ("min", "median", "max"))
 
 
+def first_text(streams: Mapping[str, Any]) -> str:
+    """The first caption of an item; of a question, what is asked and answered."""
+    texts = streams.get("caption") or (*streams.get("question", ()), *streams.get("answer", ())[:1])
+    return texts[0] if "caption" in streams else " ".join(texts)
+
+
 def write_sheet(source: Source, seen: Sequence[Seen], out: Path) -> str:
     """Writes the contact sheet of good items, evenly spaced. Returns the characters that no font here can draw."""
     good = [s.index for s in seen if s.reason is None]
     chosen = [good[i] for i in np.linspace(0, len(good) - 1, min(SHOWN, len(good))).astype(int)]
     examples = [source[i] for i in chosen]
     pictures = [decode(e.streams["image"], shortest=256) for e in examples]
-    sheet, missing = contact_sheet(pictures, [e.streams["caption"][0] for e in examples])
+    sheet, missing = contact_sheet(pictures, [first_text(e.streams) for e in examples])
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)
     return missing

@@ -14,9 +14,8 @@ from mmjax.data.rows import Rows
 from mmjax.data.skips import item_id
 from mmjax.data.sources import Source
 from mmjax.data.streams import StreamTransform
+from mmjax.data.texts import texts_of
 from mmjax.errors import BadItem, UserError
-
-CAPTION = "caption"  # the field that a source gives without reading pixels
 
 
 class EvalData:
@@ -86,6 +85,20 @@ class EvalData:
                 self._list(skips)
                 yield batch
 
+    def item_batches(self, streams: Sequence[str], host: int = 0, hosts: int = 1) -> Generator[Batch, None, None]:
+        """As `batches`, a row an item with several of its streams, by the evaluation rule. `index` is the item.
+
+        A row without one of the streams is bad: what is asked about a picture cannot be answered without it.
+        """
+        share, transforms = self.batch_size // hosts, {name: self._stream(name) for name in streams}
+        if self.batch_size % hosts:
+            raise UserError(f"evaluation: batch_size {self.batch_size} does not divide among {hosts} hosts")
+        spans = spans_of([range(self.items)], self.batch_size)
+        with Ahead(ItemPlan(self.source, transforms, spans, share, host), self.workers, prefetch=2) as ahead:
+            for batch, skips in ahead:
+                self._list(skips)
+                yield batch
+
     def take_skipped(self) -> list[Skip]:
         """The bad items listed since the last call; the list begins anew."""
         taken, self.skipped = self.skipped, []
@@ -131,14 +144,6 @@ class EvalData:
         self.skipped += [skip for skip in skips if skip.index not in listed]
 
 
-def texts_of(source: Source, index: int, field: str) -> Sequence[str]:
-    """All texts of an item, without its pixels where the source can. Raises BadItem."""
-    if field == CAPTION:
-        return source.captions(index)
-    value = source[index].streams.get(field, ())
-    return (value,) if isinstance(value, str) else value
-
-
 def spans_of(parts: Sequence[range], batch_size: int) -> list[range]:
     """The rows of each batch, where every part begins a new one."""
     return [
@@ -182,3 +187,36 @@ class EvalPlan:
         if not texts:
             raise BadItem(f"no {self.stream.field}")
         return (texts[which],)
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemPlan:
+    """One host's items by the number of the batch, for the pipeline."""
+
+    source: Source
+    streams: Mapping[str, StreamTransform]
+    spans: Sequence[range]
+    share: int
+    host: int
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, number: int) -> tuple[Batch, list[Skip]]:
+        span = self.spans[number]
+        first = span.start + self.host * self.share
+        rows, skips = Rows(self.streams, self.share), []
+        for row, index in enumerate(range(first, min(first + self.share, span.stop))):
+            rows.index[row] = rows.group[row] = index
+            try:
+                rows.fill(row, self._raw(index), lambda name: None)
+            except BadItem as error:
+                skips.append(Skip(number, self.source.name, index, item_id(self.source, index), str(error)))
+        return rows.batch(), skips
+
+    def _raw(self, index: int) -> Mapping[str, Any]:
+        raw = self.source[index].streams
+        for stream in self.streams.values():
+            if raw.get(stream.field) is None:
+                raise BadItem(f"no {stream.field}")
+        return raw

@@ -165,7 +165,10 @@ def _captions(source: "Source") -> Iterator[str]:
         for index in range(len(source)):
             advance()
             try:
+                truth = source.truth(index)
                 yield from source.captions(index)
+                if "question" in truth:
+                    yield from (truth["question"], *truth["answers"])
             except BadItem:
                 continue  # `mmjax data check` lists it
 

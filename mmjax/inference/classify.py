@@ -10,9 +10,7 @@ example:
 
 import argparse
 import json
-import os
 import pathlib
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -105,32 +103,18 @@ def scored(model: Any, classes: np.ndarray, files: Sequence[str]) -> Iterator[tu
     """Each file that can be read, with its probabilities `[k]`; the others are named on stderr."""
     from mmjax import progress
     from mmjax.inference.finite import check_finite
+    from mmjax.inference.reading import readable
     from mmjax.items import chunks, embed
 
     name = model.stream_name("image")
     stream = model.streams[name]
     with progress.bar("classifying", len(files)) as advance:
         for chunk in chunks(files, BATCH):
-            rows = readable(name, stream, chunk)
+            rows = readable("classify", name, stream, chunk)
             features = embed(model.task, model.params, name, stream, rows.values(), BATCH)
             check_finite(features, list(rows).__getitem__)
             yield from zip(rows, model.probabilities(features, classes) if rows else (), strict=True)
             advance(len(chunk))
-
-
-def readable(name: str, stream: Any, files: Sequence[str]) -> dict[str, Any]:
-    """`{file: its arrays}` of those that can be read."""
-    from mmjax.items import read
-
-    rows = {}
-    for file in files:
-        try:
-            if os.path.isdir(file):
-                raise UserError(f"{file}: no picture in this folder")
-            rows[file] = read(name, stream, file)
-        except UserError as error:
-            print(f"mmjax classify: {error}", file=sys.stderr)
-    return rows
 
 
 def best(labels: Sequence[str], probabilities: np.ndarray, top: int) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from mmjax.data.decode import decode
-from mmjax.data.evaluation import texts_of
 from mmjax.data.skips import item_id
+from mmjax.data.texts import texts_of
 from mmjax.errors import BadItem
 from mmjax.inference.index import Hit
 from mmjax.report.svg import data_uri

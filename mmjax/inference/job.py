@@ -16,8 +16,9 @@ from jaxtyping import Int
 
 from mmjax import progress
 from mmjax.batch import Batch
-from mmjax.data.evaluation import EvalData, spans_of, texts_of
+from mmjax.data.evaluation import EvalData, spans_of
 from mmjax.data.skips import item_id
+from mmjax.data.texts import texts_of
 from mmjax.distributed.hosts import everyones
 from mmjax.errors import RunError
 from mmjax.evaluation.predict import Rows, read_rows

@@ -20,7 +20,7 @@ from mmjax.distributed.hosts import meet
 from mmjax.errors import UserError
 from mmjax.evaluation.runner import make_evaluators
 from mmjax.mesh import check_batch, make_mesh
-from mmjax.models import ENCODERS
+from mmjax.models import DECODERS, ENCODERS
 from mmjax.storage import Home
 from mmjax.tasks import TASKS
 from mmjax.tasks.base import Params
@@ -29,6 +29,8 @@ from mmjax.training.experiment import Data, Experiment, parse
 from mmjax.training.pretrained import Start, parse_starts
 from mmjax.training.resume import jsonable
 from mmjax.training.step import check_accumulation
+
+TOWERS = {**ENCODERS, **DECODERS}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,18 +205,36 @@ def eval_set(
 
 
 def complete(task: Mapping[str, Any], streams: Mapping[str, Any]) -> dict[str, Any]:
-    """Fills in what a tower takes from its stream: vocabulary, length, image size, where the config leaves it out."""
+    """Fills in what a tower takes from its streams: vocabulary, length, image size, where the config leaves it out."""
     if not isinstance(task.get("towers"), Mapping) or not isinstance(task.get("streams"), Mapping):
         return dict(task)
     towers = {name: dict(section) for name, section in task["towers"].items()}
-    for stream, tower in task["streams"].items():
-        if stream in streams and tower in towers:
+    for tower in towers:
+        read = [streams[stream] for stream, name in task["streams"].items() if name == tower and stream in streams]
+        if read:
             where = f"config.task.towers.{tower}"
-            encoder, given = choose(towers[tower], ENCODERS, where)
-            known = schema_of(encoder)
-            facts = {key: value for key, value in streams[stream].facts().items() if key in known and key not in given}
-            towers[tower] = with_defaults({**towers[tower], **facts}, ENCODERS, where)
-    return {**task, "towers": towers}
+            module, given = choose(towers[tower], TOWERS, where)
+            known, facts = schema_of(module), facts_of(read, module in DECODERS.values())
+            taken = {key: value for key, value in facts.items() if key in known and key not in given}
+            towers[tower] = with_defaults({**towers[tower], **taken}, TOWERS, where)
+    return {**_counted(task, streams), "towers": towers}
+
+
+def _counted(task: Mapping[str, Any], streams: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The task with the number of answers that it chooses among, where it is one that does."""
+    found = [stream.facts()["answers"] for stream in streams.values() if "answers" in stream.facts()]
+    return {"answers": found[0], **task} if found and task.get("name") == "choose" else task
+
+
+def facts_of(streams: Sequence[Any], behind: bool) -> dict[str, Any]:
+    """What a tower must agree with, of all streams that it reads: the longest row.
+
+    Args:
+      behind: it reads them one behind the other in one row, whose length is then their sum.
+    """
+    facts = [stream.facts() for stream in streams]
+    lengths = [one["length"] for one in facts if "length" in one]
+    return {**facts[0], **({"length": sum(lengths) if behind else max(lengths)} if lengths else {})}
 
 
 def check_towers(task: Mapping[str, Any], streams: Mapping[str, Any]) -> None:

@@ -40,8 +40,9 @@ def layer_factors(decay: float, params: Any) -> Any:
 
 
 def tower_depths(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """{tower: its blocks}. A tower is what holds the stack's module: `towers_image/` of
-    `towers_image/transformer/blocks_3/mlp/up/kernel`."""
+    """{tower: its blocks}. A tower is what holds the stack's module, `towers_image/` of
+    `towers_image/transformer/blocks_3/mlp/up/kernel`; or the stack itself, `decoder/` of `decoder/blocks_3/...`.
+    """
     depths: dict[str, int] = {}
     for name, shape in shapes.items():
         if match := ONE.match(name):
@@ -50,7 +51,8 @@ def tower_depths(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
             depth = shape[0]
         else:
             continue
-        root = _parent(_parent(match[1]))
+        root = _parent(match[1])
+        root = _parent(root) if root.endswith("transformer/") else root  # a decoder holds its blocks itself
         depths[root] = max(depths.get(root, 0), depth)
     return depths
 

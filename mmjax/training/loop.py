@@ -21,7 +21,7 @@ from mmjax.data.evaluation import EvalData
 from mmjax.data.loader import SkipLedger
 from mmjax.distributed.hosts import meet
 from mmjax.errors import RunError
-from mmjax.evaluation.runner import evaluate
+from mmjax.evaluation.runner import evaluate, notes
 from mmjax.training import resume
 from mmjax.training.assemble import Run, abstract_batch
 from mmjax.training.checkpoint import Checkpoints, versions
@@ -215,13 +215,15 @@ class Trainer:
         return scores
 
     def finish(self) -> dict[str, float | int]:
-        """Bundle, final evaluation, evaluation.json, environment.json."""
-        run, scores = self.run, {}
+        """Bundle, final evaluation and what it was made with, environment.json."""
+        run, scores, told = self.run, {}, {}
         save(run.folder / "bundle", self.model())
         if run.test_data is not None and run.evaluators:
             with computing(run):
                 scores = self._score(run.test_data, "test")
+            told = notes(run.evaluators, run.test_data)
         write_json(run.folder / "evaluation.json", scores)
+        write_json(run.folder / "evaluation_notes.json", told)
         write_json(run.folder / "environment.json", environment(run) | self.clock.goodput())
         return scores
 

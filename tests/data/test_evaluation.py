@@ -159,3 +159,26 @@ def test_truth_is_the_sources():
 def test_impossible_sets_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_items_come_whole_once_and_in_order(hosts):
+    """Several streams in one row, the first text of each; hosts have parts of each batch."""
+    parts = [list(data().item_batches(("image", "caption"), host, hosts)) for host in range(hosts)]
+    batches = [b for pair in zip(*parts, strict=True) for b in pair]
+    valid, index = (np.concatenate([getattr(b, key) for b in batches]) for key in ("valid", "index"))
+    assert index[valid].tolist() == list(range(7)) and len(valid) == 8
+    pixels, ids = (np.concatenate([b[name].data for b in batches]) for name in ("image", "caption"))
+    assert pixels[valid].max((1, 2, 3)).tolist() == list(range(7))
+    assert texts(ids[valid]) == [SEVEN.captions(i)[0] for i in range(7)]
+
+
+def test_an_item_without_one_of_the_streams_is_bad():
+    streams = {**STREAMS, "sound": TextStream(field="sound", length=16)}
+    found = EvalData(SEVEN, streams, 4)
+    assert not np.concatenate([b.valid for b in found.item_batches(("image", "sound"))]).any()
+    assert [skip.reason for skip in found.skipped] == ["no sound"] * 7
+    with pytest.raises(UserError, match="no stream 'smell'"):
+        list(found.item_batches(("image", "smell")))
+    with pytest.raises(UserError, match="does not divide among 3 hosts"):
+        list(found.item_batches(("image",), 0, 3))

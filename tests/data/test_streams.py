@@ -12,6 +12,7 @@ from mmjax.data import fast
 from mmjax.data.decode import decode
 from mmjax.data.streams import STREAMS, ImageStream, PatchStream, TextStream, fit_tokenizers
 from mmjax.data.tokenizers import BOS, EOS, PAD
+from mmjax.data.world import Questions, World
 from mmjax.errors import BadItem, UserError
 from tests.data.toys import Toy
 
@@ -249,7 +250,7 @@ def test_no_text_is_a_bad_item(value):
 
 
 def test_facts_are_what_the_text_tower_needs():
-    assert TextStream(length=40).facts() == {"vocabulary": 259, "length": 40, "eos": EOS}
+    assert TextStream(length=40).facts() == {"vocabulary": 259, "length": 40, "begin": BOS, "eos": EOS, "pad": PAD}
     assert ImageStream().facts() == {}
     assert PatchStream(patch=14).facts() == {"patch": 14}
 
@@ -304,3 +305,18 @@ def test_a_saved_tokenizer_moves_with_its_folder(tmp_path):
     moved = build(section, STREAMS, "x", root=tmp_path / "bundle")
     np.testing.assert_array_equal(moved("two 7", None)["data"], stream("two 7", None)["data"])
     assert TextStream().save_tokenizer(draft, root=draft) == {"name": "bytes"}
+
+
+def test_questions_and_answers_share_a_tokenizer_that_knows_both(tmp_path):
+    """Foils, which cost a picture to read, add no words."""
+    text = {"name": "text", "tokenizer": {"name": "bpe", "size": 400}}
+    wanted = {name: {**text, "field": name} for name in ("question", "answer", "foil")}
+    source = World("train", seed=1, length=300)
+    asked = Questions("train", seed=1, length=300)
+    fitted = fit_tokenizers(wanted, [asked], tmp_path / "asked")
+    assert len({str(section["tokenizer"]) for section in fitted.values()}) == 1
+    question, answer = asked.truth(0)["question"], asked.truth(0)["answers"][0]
+    stream = build(fitted["question"], STREAMS, "x")
+    told = build(fit_tokenizers({"caption": text}, [source], tmp_path / "told")["caption"], STREAMS, "x")
+    assert text_of(stream, question, None) == question and text_of(stream, answer, None) == answer
+    assert stream(question, None)["mask"].sum() < told(question, None)["mask"].sum(), "its own words are shorter"

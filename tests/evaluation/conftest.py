@@ -24,7 +24,7 @@ def tiny_bundle(tmp_path_factory):
         "dim": 16,
         "towers": {
             "image": {"name": "vit", "patch": 8, **TOWER},
-            "text": {"name": "text", **TOWER, **streams["caption"].facts()},
+            "text": {"name": "text", **TOWER, "vocabulary": 259, "length": streams["caption"].length},
         },
         "streams": {"image": "image", "caption": "text"},
         "pairs": (("image", "caption"),),

@@ -72,6 +72,11 @@ class FakeSet:
         for batch in self._batches(stream, self.features[stream], valid):
             yield jax.tree.map(lambda x: x[host * rows : (host + 1) * rows], batch)
 
+    streams = {}  # noqa: RUF012
+
+    def item_batches(self, streams, host=0, hosts=1):
+        raise AssertionError("this evaluator reads one stream at a time")
+
     def text_batches(self, stream, texts):
         features = np.stack([self.texts[text] for text in texts])
         yield from self._batches(stream, features, np.ones(len(texts), bool))

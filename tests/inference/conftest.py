@@ -26,7 +26,7 @@ def make_model(seed=0, **options):
         "dim": 16,
         "towers": {
             "image": {"name": "vit", "patch": 8, **TOWER},
-            "text": {"name": "text", **TOWER, **streams["caption"].facts()},
+            "text": {"name": "text", **TOWER, "vocabulary": 259, "length": streams["caption"].length},
         },
         "streams": {"image": "image", "caption": "text"},
         "pairs": (("image", "caption"),),

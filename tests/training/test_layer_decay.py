@@ -45,6 +45,15 @@ def test_the_numbers():
     assert set(jax.tree.leaves(last)) == {1.0}
 
 
+def test_a_decoder_which_holds_its_blocks_itself_is_a_tower_of_its_own():
+    decoder = {f"blocks_{i}": {"mlp": {"up": {"kernel": jnp.ones((2, 2))}}} for i in range(2)}
+    decoder |= {"embedding": jnp.ones((4, 2)), "norm_after": {"scale": jnp.ones(2)}}
+    factors = layer_factors(0.5, {"towers_text": decoder, "connect": {"kernel": jnp.ones((2, 2))}})
+    text = factors["towers_text"]
+    assert text["embedding"] == 0.5**3 and text["norm_after"]["scale"] == factors["connect"]["kernel"] == 1.0
+    assert [text[f"blocks_{i}"]["mlp"]["up"]["kernel"] for i in range(2)] == [0.25, 0.5]
+
+
 def test_a_scanned_stack_has_a_number_for_each_block():
     factors = layer_factors(0.5, model(scan=True))["towers_image"]["transformer"]["blocks"]["mlp"]["up"]
     np.testing.assert_array_equal(factors["kernel"], np.reshape([0.125, 0.25, 0.5], (3, 1, 1)))

@@ -1,4 +1,4 @@
-"""Tokenizers that a config asks for but that do not exist yet: trained on the captions before the run starts."""
+"""Tokenizers that a config asks for but that do not exist yet: trained on the run's own texts before it starts."""
 
 import itertools
 import json
@@ -9,6 +9,7 @@ from typing import Any
 from mmjax import progress
 from mmjax.config import build
 from mmjax.data.sources import Source
+from mmjax.data.texts import CAPTION, TRUTHS, texts_of
 from mmjax.data.tokenizers import TOKENIZERS, Bpe, train_bpe
 from mmjax.errors import BadItem, UserError
 
@@ -18,9 +19,10 @@ WISH = "trained_as.json"  # beside a tokenizer, what it was asked to be
 def fit_tokenizers(
     sections: Mapping[str, Mapping[str, Any]], sources: Sequence[Source], folder: pathlib.Path
 ) -> dict[str, dict[str, Any]]:
-    """Trains every `bpe` tokenizer without a path on the first captions of the sources, as many of each.
+    """Trains every `bpe` tokenizer without a path on the first texts of the sources, as many of each.
 
-    Streams whose tokenizer sections (and `lowercase`) are equal share one. One that is already in the folder is kept:
+    Streams whose tokenizer sections (and `lowercase`) are equal share one, trained on the texts of all of them, so that
+    questions and answers have the same ids. One that is already in the folder is kept:
     a resumed run must read its texts as before, so one that was trained otherwise is refused.
 
     Args:
@@ -35,6 +37,7 @@ def fit_tokenizers(
     """
     out = {name: dict(section) for name, section in sections.items()}
     places: dict[str, pathlib.Path] = {}
+    fields = fields_of(sections)
     for name, section in out.items():
         tokenizer = section.get("tokenizer")
         if (tokenizer["name"] if isinstance(tokenizer, Mapping) and "name" in tokenizer else tokenizer) != "bpe":
@@ -44,11 +47,12 @@ def fit_tokenizers(
             continue
         lower = bool(section.get("lowercase", False))
         place = places.setdefault(json.dumps([wanted.wanted, wanted.captions, lower]), folder / name)
+        same = [fields[other] for other, one in sections.items() if one.get("tokenizer") == tokenizer]
         wish = json.dumps({"size": wanted.wanted, "captions": wanted.captions, "lowercase": lower})
         if not (place / "tokenizer.json").exists():
             place.mkdir(parents=True, exist_ok=True)
             (place / WISH).write_text(wish + "\n")  # first: a run killed in between trains once more
-            _train(sources, wanted, lower, place)
+            _train(sources, wanted, lower, place, list(dict.fromkeys(same)))
         elif not (place / WISH).exists() or (place / WISH).read_text().strip() != wish:
             raise UserError(
                 f"{place}: holds a tokenizer that was trained otherwise than data.streams.{name} asks ({wish}); "
@@ -58,21 +62,29 @@ def fit_tokenizers(
     return out
 
 
-def _train(sources: Sequence[Source], wanted: Bpe, lower: bool, place: pathlib.Path) -> None:
+def fields_of(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """{stream: the field whose texts it trains on}; foils and the like, which cost a picture to read, add no words."""
+    fields = {name: str(section.get("field", CAPTION)) for name, section in sections.items()}
+    return {name: field if field in TRUTHS else CAPTION for name, field in fields.items()}
+
+
+def _train(sources: Sequence[Source], wanted: Bpe, lower: bool, place: pathlib.Path, fields: Sequence[str]) -> None:
     share = -(-wanted.captions // len(sources))
-    texts = [text for source in sources for text in itertools.islice(_captions(source, share), share)]
+    texts = [text for source in sources for text in itertools.islice(_texts(source, share, fields), share)]
     if not texts:
         names = ", ".join(source.name for source in sources)
-        raise UserError(f"{names}: no captions to train a tokenizer on; look at it with `mmjax data check`")
+        told = " or ".join(f"{field}s" for field in fields)
+        raise UserError(f"{names}: no {told} to train a tokenizer on; look at it with `mmjax data check`")
     train_bpe((text.lower() for text in texts) if lower else texts, wanted.wanted, place)
 
 
-def _captions(source: Source, most: int) -> Iterator[str]:
-    """Captions in the order of the source, bad items left out."""
-    with progress.bar("reading captions", min(len(source), most)) as advance:
+def _texts(source: Source, most: int, fields: Sequence[str]) -> Iterator[str]:
+    """Texts in the order of the source, bad items left out."""
+    with progress.bar("reading texts", min(len(source), most)) as advance:
         for index in range(len(source)):
             advance()
             try:
-                yield from source.captions(index)
+                for field in fields:
+                    yield from texts_of(source, index, field)
             except BadItem:
                 continue

@@ -64,6 +64,11 @@ class TextStream:
             ids, mask = self._drop(ids[mask], rng)
         return {"data": ids, "mask": mask}
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that a decoder can learn here: all but the one that begins it."""
+        return self.length - (self.loaded().begin is not None)
+
     def choose(self, value: str | Sequence[str], rng: np.random.Generator | None) -> str:
         """The text that this stream takes of an item."""
         texts = (value,) if isinstance(value, str) else value
@@ -87,7 +92,8 @@ class TextStream:
 
     def facts(self) -> dict[str, Any]:
         tokenizer = self.loaded()
-        return {"vocabulary": tokenizer.size, "length": self.length, "eos": tokenizer.eos}
+        ids = {"begin": tokenizer.begin, "eos": tokenizer.eos, "pad": tokenizer.pad}
+        return {"vocabulary": tokenizer.size, "length": self.length, **ids}
 
     def save_tokenizer(self, folder: pathlib.Path, root: pathlib.Path) -> dict[str, Any]:
         """Writes the tokenizer into a folder below `root`; returns its section with the path relative to `root`."""

@@ -19,6 +19,7 @@ class Tokenizer(Protocol):
     Attributes:
       size: number of ids; the embedding table has at least as many rows.
       pad, eos: their ids.
+      begin: the id that every row begins with; None where the first one is of the text.
       special: ids that are not text; word dropout leaves them alone.
     """
 
@@ -28,6 +29,8 @@ class Tokenizer(Protocol):
     def pad(self) -> int: ...
     @property
     def eos(self) -> int: ...
+    @property
+    def begin(self) -> int | None: ...
     @property
     def special(self) -> frozenset[int]: ...
 

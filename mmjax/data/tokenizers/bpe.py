@@ -60,6 +60,7 @@ class Bpe:
 
     pad = PAD
     eos = EOS
+    begin = BOS
     special = frozenset((PAD, BOS, EOS))
 
     def encode(self, text: str, length: int) -> Row:

@@ -17,6 +17,7 @@ class Bytes:
     size = 256 + OFFSET
     pad = PAD
     eos = EOS
+    begin = BOS
     special = frozenset((PAD, BOS, EOS))
 
     def encode(self, text: str, length: int) -> Row:

@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmjax.data.tokenizers.base import Row, row
 from mmjax.data.tokenizers.clean import Clean, clean
@@ -12,6 +12,8 @@ from mmjax.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Frame = Literal["begin", "end", "both"]
 
 
 class HuggingFace:
@@ -23,13 +25,15 @@ class HuggingFace:
       path: a name on the Hub, or a folder. A folder needs no network.
       pad: the id that fills up a row, where it is not the tokenizer's own: `open_clip` fills CLIP's rows with 0.
       clean: what is done to a text first, as `open_clip` does it; see `clean.clean`. None for nothing.
+      frame: the tokenizer's tokens of begin and end that are put around a text, where it puts none itself, as GPT-2's:
+        "begin", "end" or "both". A row that a decoder is to write ends with one, or it never learns to stop.
     """
 
-    def __init__(self, path: str, pad: int | None = None, clean: Clean | None = None):
-        self.path, self._pad, self._clean = path, pad, clean
+    def __init__(self, path: str, pad: int | None = None, clean: Clean | None = None, frame: Frame | None = None):
+        self.path, self._pad, self._clean, self._frame = path, pad, clean, frame
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.path, self._pad, self._clean)
+        return type(self), (self.path, self._pad, self._clean, self._frame)
 
     @functools.cached_property
     def _backend(self) -> "PreTrainedTokenizerBase":
@@ -60,6 +64,11 @@ class HuggingFace:
         return next(i for i in ids if i is not None)
 
     @property
+    def begin(self) -> int | None:
+        ids = self._ids("a", 8)
+        return ids[0] if ids[0] in self.special else None
+
+    @property
     def named_ids(self) -> dict[str, int]:
         """Its ids of begin, end and padding under the names that configs of transformers give them."""
         ids = {f"{name}_token_id": getattr(self._backend, f"{name}_token_id") for name in ("bos", "eos", "pad")}
@@ -70,9 +79,22 @@ class HuggingFace:
         return frozenset(self._backend.all_special_ids)
 
     def encode(self, text: str, length: int) -> Row:
-        text = clean(text, self._clean) if self._clean else text
-        ids = self._backend(text, truncation=True, max_length=length)["input_ids"]
-        return row(ids, length, self.pad)
+        return row(self._ids(clean(text, self._clean) if self._clean else text, length), length, self.pad)
+
+    def _ids(self, text: str, length: int) -> list[int]:
+        """Ids with all that belongs around them, no more than `length`."""
+        before, after = self._around
+        room = max(length - len(before) - len(after), 1)
+        return [*before, *self._backend(text, truncation=True, max_length=room)["input_ids"], *after]
+
+    @functools.cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What `frame` puts before and after a text. Raises UserError for an id that the tokenizer has not."""
+        begin, end = self._backend.bos_token_id, self._backend.eos_token_id
+        before, after = self._frame in ("begin", "both"), self._frame in ("end", "both")
+        if (before and begin is None) or (after and end is None):
+            raise UserError(f"{self.path}: frame is {self._frame!r}, but the tokenizer has no token for it")
+        return [begin] * before, [end] * after
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._backend.decode(list(ids), skip_special_tokens=True))
@@ -80,7 +102,7 @@ class HuggingFace:
     def save(self, folder: pathlib.Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         self._backend.save_pretrained(str(folder))
-        options = {"pad": self._pad, "clean": self._clean}
+        options = {"pad": self._pad, "clean": self._clean, "frame": self._frame}
         return {"name": "hf", "path": ".", **{key: value for key, value in options.items() if value is not None}}
 
 
