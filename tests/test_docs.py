@@ -33,12 +33,13 @@ QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quicksta
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
-    r"mmjax train .*(fashion_mnist|world_relations|finetune).py.*": [*TINY, *UNSCORED],
+    r"mmjax train .*(fashion_mnist|world_relations|world_caption|world_vqa|finetune).py.*": [*TINY, *UNSCORED],
     r"mmjax train (?!.*_vit_).*": TINY,
     r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],
     r"mmjax embed .*": ["--limit", "16"],
     r"mmjax (search|classify) .*": [],
+    r"mmjax (caption|ask) (?!.*--word).*": [],
     r"mmjax average .*": [],
     r"mmjax (import|export) .*": [],
     r"mmjax report .*": [],
@@ -49,6 +50,7 @@ HERE = {
 }
 # Pattern: the test that runs it.
 ELSEWHERE: dict[str, str] = {
+    r"mmjax caption .*--word .*": "tests/inference/test_writing.py::test_the_attention_of_a_word_is_a_picture",
     r"mmjax train --config configs/(clip_vit_b16|clip_vit_l14|siglip_vit_so400m).py .*": (
         "tests/training/test_pod_configs.py::test_a_pod_config_trains"
     ),

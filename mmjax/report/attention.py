@@ -57,18 +57,23 @@ def last_weights(intermediates: Mapping[str, Any]) -> tuple[Float[Array, "b head
     weights = weights[-1] if weights.ndim == 5 else weights  # scanned layers: the last one
     if pools:
         return weights, "attention pooling, mean over heads"
-    token = "the class token's" if first_tokens(weights.shape[-1]) else "mean over all queries of the"
+    more = weights.shape[-1] > math.isqrt(weights.shape[-1]) ** 2
+    token = "the class token's" if more else "mean over all queries of the"
     return weights, f"{token} attention in the last block, mean over heads"
 
 
 def over_patches(weights: Float[Array, "b heads n m"]) -> Float[Array, "b g g"]:
     """Mean over heads of what the class token reads, or else of what all queries read, laid out on the grid."""
-    extra = first_tokens(weights.shape[-1])
+    read = weights[:, :, :1] if first_tokens(weights.shape[-1]) else weights
+    return over_grid(jnp.mean(read, axis=(1, 2)))
+
+
+def over_grid(weights: Float[Array, "*b m"]) -> Float[Array, "*b g g"]:
+    """Weights over an encoder's tokens as shares of its grid of patches; those of tokens before them are left out."""
     side = math.isqrt(weights.shape[-1])
-    read = weights[:, :, :1] if extra else weights
-    flat = jnp.mean(read, axis=(1, 2))[:, extra:]
-    flat = flat / jnp.maximum(flat.sum(axis=1, keepdims=True), 1e-12)
-    return flat.reshape(-1, side, side).astype(jnp.float32)
+    flat = weights[..., first_tokens(weights.shape[-1]) :]
+    flat = flat / jnp.maximum(flat.sum(axis=-1, keepdims=True), 1e-12)
+    return flat.reshape(*flat.shape[:-1], side, side).astype(jnp.float32)
 
 
 def first_tokens(tokens: int) -> int:

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 from PIL import Image
 
-from mmjax.data.evaluation import texts_of
+from mmjax.data.texts import texts_of
 from mmjax.errors import UserError
 from mmjax.evaluation.predict import EvalSet, embed_set, truths
 from mmjax.evaluation.ranking import TIE, wrong_before
@@ -119,11 +119,15 @@ def pick(queries: Side, candidates: Side, mesh: Mesh | None = None) -> list[Quer
     """Some queries whose best candidate is right and some whose is not, half and half where there are enough."""
     counts = wrong_before(queries.features, queries.groups, candidates.features, candidates.groups, mesh=mesh)
     ranks = counts[:, 0] + 1
-    found, missed = np.flatnonzero(ranks == 1), np.flatnonzero(ranks > 1)
-    misses = min(len(missed), max(QUERIES // 2, QUERIES - len(found)))
-    hits = min(len(found), QUERIES - misses)
-    chosen = [*found[spaced(len(found), hits)], *missed[spaced(len(missed), misses)]]
+    chosen = half_and_half(np.flatnonzero(ranks == 1), np.flatnonzero(ranks > 1), QUERIES)
     return [_query(queries.rows(np.array([row])), int(ranks[row]), candidates) for row in chosen]
+
+
+def half_and_half(found: Int[np.ndarray, " n"], missed: Int[np.ndarray, " m"], wanted: int) -> list[int]:
+    """As many found as missed, evenly spaced in each; where one kind is too few, more of the other."""
+    misses = min(len(missed), max(wanted // 2, wanted - len(found)))
+    hits = min(len(found), wanted - misses)
+    return [*found[spaced(len(found), hits)].tolist(), *missed[spaced(len(missed), misses)].tolist()]
 
 
 def _query(query: Side, rank: int, candidates: Side) -> Query:

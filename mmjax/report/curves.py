@@ -18,6 +18,8 @@ Series = tuple[np.ndarray, np.ndarray]
 POINTS = 400  # more than a figure has pixels: a long run is averaged in this many bins
 LOGARITHMIC = ("gradient_norm", "update_norm")
 CONSTANT = ("queries", "count", "images", "sha256", "skipped")  # of an evaluation: not worth a curve
+TYPES = "eval/answer/type"  # of questions: one of them is called count
+SCALES = {"median_rank": "rank", "perplexity": "perplexity", "tokens": "tokens", "CIDEr-D": "CIDEr-D"}  # no shares
 PARTS = {
     "step": "training steps",
     "evaluate": "evaluation",
@@ -53,12 +55,13 @@ def charts(found: Mapping[str, Series]) -> list[tuple[str, dict[str, Series]]]:
     out: dict[str, dict[str, Series]] = defaultdict(dict)
     for key, (steps, values) in found.items():
         prefix, _, name = key.rpartition("/")
-        if name.endswith(CONSTANT) or (prefix == "train" and len(values) > 1 and np.ptp(values) == 0):
+        constant = name.endswith(CONSTANT) and prefix != TYPES
+        if constant or (prefix == "train" and len(values) > 1 and np.ptp(values) == 0):
             continue
         if prefix == "train":
             title = "loss" if "loss" in name or "-" in name else name.replace("_", " ")
         else:
-            scale = " (rank)" if name == "median_rank" else ""
+            scale = f" ({SCALES[name]})" if name in SCALES else ""
             title = prefix.removeprefix("eval/").replace("_", " ") + scale
         out[title][name] = (steps, values)
     return sorted(out.items(), key=lambda chart: (chart[0] != "loss", "/" not in chart[0] and "eval" in chart[0]))

@@ -91,13 +91,18 @@ def load(run: pathlib.Path) -> ReportData | None:
     with np.load(run / FILE) as file:
         fields: dict[str, Any] = json.loads(str(file["meta"]))
         fields |= {name: file[name] for name in ARRAYS}
-        names = [name for name in file.files if name.startswith("picture_")]
-        fields["pictures"] = {int(name.removeprefix("picture_")): file[name] for name in names}
+        fields["pictures"] = numbered(file, "picture_")
     fields["captions"] = {int(item): text for item, text in fields["captions"].items()}
     for name in ("text_queries", "image_queries"):
-        fields[name] = [Query(**_tuples(query)) for query in fields[name]]
+        fields[name] = [Query(**tuples(query)) for query in fields[name]]
     return ReportData(**fields)
 
 
-def _tuples(query: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in query.items()}
+def numbered(file: Any, prefix: str) -> dict[int, np.ndarray]:
+    """The arrays of an npz file that are named by this and a number."""
+    return {int(name.removeprefix(prefix)): file[name] for name in file.files if name.startswith(prefix)}
+
+
+def tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that went through JSON, which knows no tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}

@@ -7,13 +7,16 @@ requests.
 import json
 import pathlib
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from mmjax.config import flatten
-from mmjax.report import curves, grids, maps
+from mmjax.report import curves, grids, maps, told_grids
 from mmjax.report.data import ReportData
+from mmjax.report.told import Told
+
+Part = ReportData | Told | str  # examples of one kind, or why there are none
 
 TEMPLATE = pathlib.Path(__file__).with_name("template.html")
 TILES = (
@@ -23,26 +26,31 @@ TILES = (
     ("zero_shot/top5", "zero-shot top-5"),
     ("foils/colour", "colour foils"),
     ("foils/relation", "relation foils"),
+    ("caption/true", "captions true"),
+    ("caption/CIDEr-D", "CIDEr-D"),
+    ("caption/BLEU-4", "BLEU-4"),
+    ("answer/accuracy", "answers right"),
 )
+NO_SHARES = ("caption/CIDEr-D",)
+CLASSES, TYPES = "zero_shot/class/", "answer/type/"
 SKIPS_SHOWN = 200
 
 
-def render(run: pathlib.Path, data: ReportData | None, why_none: str = "no examples were collected") -> str:
+def render(run: pathlib.Path, parts: Sequence[Part]) -> str:
     """The whole page as HTML.
 
     Args:
       run: a run folder; any of its files may be missing.
-      data: the examples to show, or None.
-      why_none: said where examples would stand.
+      parts: the examples to show.
     """
     scores, environment, config = (read_json(run / f"{name}.json") for name in ("evaluation", "environment", "config"))
     timing = curves.read(run / "timing.jsonl")
-    examples = _examples(data, why_none)
+    measured = {what: how for part in parts if not isinstance(part, str) for what, how in part.notes.items()}
     sections = [
-        ("Results", results(scores, data)),
+        ("Results", results(scores, measured)),
         ("Learning", learning(run / "metrics.jsonl")),
         ("Speed", speed(timing, environment)),
-        *examples,
+        *(section for part in parts or ("no examples were collected",) for section in _examples(part)),
         ("Skipped items", skipped(run)),
         ("Config", table(config, "config.json is missing.")),
         ("Environment", table(environment, "environment.json is missing.")),
@@ -79,25 +87,30 @@ def subtitle(config: Mapping[str, Any], environment: Mapping[str, Any], timing: 
 
 def tiles(scores: Mapping[str, float]) -> str:
     """The headline numbers."""
-    found = [(label, scores[key]) for key, label in TILES if key in scores]
-    return "".join(f'<div class="tile"><b>{value:.1%}</b><span>{escape(label)}</span></div>' for label, value in found)
+    found = [(key, label, scores[key]) for key, label in TILES if key in scores]
+    shown = [(label, f"{value:.2f}" if key in NO_SHARES else f"{value:.1%}") for key, label, value in found]
+    return "".join(f'<div class="tile"><b>{value}</b><span>{escape(label)}</span></div>' for label, value in shown)
 
 
-def results(scores: Mapping[str, Any], data: ReportData | None) -> str:
-    """The final numbers as tables, classes apart, and what they were measured with."""
+def results(scores: Mapping[str, Any], notes: Mapping[str, str]) -> str:
+    """The final numbers as tables, classes and types of questions apart, and what they were measured with."""
     if not scores:
         return missing("evaluation.json is missing or empty: the run was not evaluated at its end.")
-    classes = {key: value for key, value in scores.items() if key.startswith("zero_shot/class/")}
-    rest = {key: value for key, value in scores.items() if key not in classes}
-    out = [f'<div class="columns">{rows({key: number(key, value) for key, value in rest.items()})}</div>']
-    if classes:
-        worst = dict(sorted(classes.items(), key=lambda item: item[1]))
-        shown = {key.removeprefix("zero_shot/class/"): number(key, value) for key, value in worst.items()}
-        listing = f'<div class="columns">{rows(shown)}</div>'
-        out.append(f"<details><summary>accuracy per class, worst first</summary>{listing}</details>")
-    if data and data.notes:
-        out.append(rows(dict(data.notes), number=False))
-    return "".join(out)
+    rest = {key: number(key, value) for key, value in scores.items() if not key.startswith((CLASSES, TYPES))}
+    out = [f'<div class="columns">{rows(rest)}</div>' if rest else ""]
+    for prefix, title in ((CLASSES, "class"), (TYPES, "type of question")):
+        own = {key.removeprefix(prefix): value for key, value in scores.items() if key.startswith(prefix)}
+        if own:
+            listing = f'<div class="columns">{rows(worst_first(own))}</div>'
+            out.append(f"<details><summary>accuracy per {title}, worst first</summary>{listing}</details>")
+    return "".join(out) + (rows(notes, number=False) if notes else "")
+
+
+def worst_first(scores: Mapping[str, Any]) -> dict[str, str]:
+    """Accuracies in ascending order, each with how many items it is of where there is a `NAME/count`."""
+    rates = {name: value for name, value in scores.items() if not name.endswith("/count")}
+    of = {name: f" of {scores[f'{name}/count']:,}" if f"{name}/count" in scores else "" for name in rates}
+    return {name: f"{rates[name]:.4f}{of[name]}" for name in sorted(rates, key=lambda name: rates[name])}
 
 
 def number(key: str, value: Any) -> str:
@@ -166,17 +179,33 @@ def lead(text: str) -> str:
     return f'<p class="lead">{text}</p>'
 
 
-def _examples(data: ReportData | None, why_none: str) -> list[tuple[str, str]]:
-    """The sections that show pictures and captions."""
-    makers: dict[str, Callable[[ReportData], str]] = {
-        "Retrieval": _retrieval,
-        "Similarity": lambda d: (
-            lead("Cosines of the first pairs of the set; the pairs are on the diagonal.") + maps.similarity(d)
-        ),
-        "Embedding map": _embedding,
-        "Attention": _attention,
-    }
-    return [(title, make(data) if data else missing(f"Not shown: {why_none}.")) for title, make in makers.items()]
+def _examples(part: Part) -> list[tuple[str, str]]:
+    """The sections that show pictures and texts."""
+    if isinstance(part, str):
+        return [("Examples", missing(f"Not shown: {part}."))]
+    if isinstance(part, Told):
+        return [("Answers" if part.asked else "Captions", _texts(part)), ("Words", _words(part))]
+    similar = lead("Cosines of the first pairs of the set; the pairs are on the diagonal.") + maps.similarity(part)
+    embedded = (_retrieval(part), similar, _embedding(part), _attention(part))
+    return list(zip(("Retrieval", "Similarity", "Embedding map", "Attention"), embedded, strict=True))
+
+
+def _texts(told: Told) -> str:
+    known = any(text.right is not None for text in told.texts)
+    halves = "Right and wrong, in equal parts where possible" if known else "Evenly spaced"
+    given = "the answers that were given" if told.asked else "the captions of the data"
+    text = (
+        f"{halves}, among {told.size:,} items. The less likely a token was, the darker its ground; hover for its "
+        f"probability. Below each text: {given}."
+    )
+    return lead(text) + told_grids.texts(told)
+
+
+def _words(told: Told) -> str:
+    if not told.maps:
+        return missing(f"Not shown: {told.no_maps}.")
+    text = "Weights of the patches in the last block of the decoder as it comes to each word, mean over heads. Bright: "
+    return lead(f"{text}the largest.") + told_grids.words(told)
 
 
 def _retrieval(data: ReportData) -> str:

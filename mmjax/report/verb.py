@@ -7,6 +7,7 @@ example:
 
 import argparse
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from mmjax.errors import UserError
@@ -26,14 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmjax.report.data import load
+    from mmjax.report import data, told
     from mmjax.storage import opened, place
 
     if not place(args.run).is_dir():
         raise UserError(f"{args.run}: no such run folder")
     with opened(args.run) as home:
-        kept = None if args.recollect or args.data else load(home.folder)
-        page = write_page(home.folder, kept) if kept is not None else _remade(args, home.folder)
+        anew = args.recollect or args.data
+        kept = [] if anew else [part for part in (told.load(home.folder), data.load(home.folder)) if part is not None]
+        page = write_page(home.folder, kept) if kept else _remade(args, home.folder)
     print(home.remote / page.name)
     return 0
 
@@ -52,36 +54,54 @@ def _remade(args: argparse.Namespace, run: pathlib.Path) -> pathlib.Path:
     except UserError as error:
         if args.data:
             raise
-        return write_page(run, None, str(error))
+        return write_page(run, [str(error)])
     return write_report(run, model, data)
 
 
 def write_report(run: pathlib.Path, model: Any, data: Any) -> pathlib.Path:
-    """Picks examples, keeps them in `RUN/report_data.npz` and writes `RUN/report.html`.
+    """Picks examples, keeps them in `RUN/report_data.npz` and `report_told.npz`, and writes `RUN/report.html`.
 
     All processes call it, for all of them compute; the first one writes.
     """
     import jax
 
     from mmjax.data.evaluation import EvalData
-    from mmjax.evaluation.runner import make_evaluators, notes
-    from mmjax.report.collect import collect
-    from mmjax.report.data import save
+    from mmjax.evaluation.runner import make_evaluators
+    from mmjax.report import data as embedded
+    from mmjax.report import told
 
     if data.items > ITEMS:
         data = EvalData(data.source, data.streams, data.batch_size, limit=ITEMS, workers=data.workers)
     config = model.config.get("config") or {}
-    evaluators = make_evaluators((config.get("evaluate") or {}).get("on") or ())
-    try:
-        examples = collect(model, data, notes(evaluators, data), mesh_of(model.params))
-    except UserError as error:
-        return write_page(run, None, str(error))
-    if jax.process_index() == 0:
-        save(run, examples)
-    return write_page(run, examples)
+    parts = collected(model, data, make_evaluators((config.get("evaluate") or {}).get("on") or ()))
+    for part in parts if jax.process_index() == 0 else ():
+        if not isinstance(part, str):
+            (told if isinstance(part, told.Told) else embedded).save(run, part)
+    return write_page(run, parts)
 
 
-def write_page(run: pathlib.Path, data: Any, why_none: str = "") -> pathlib.Path:
+def collected(model: Any, data: Any, evaluators: Any) -> list[Any]:
+    """What there is to show of what the model can do: it embeds, writes, or both. Where that fails, why."""
+    from mmjax.evaluation.runner import notes
+    from mmjax.report.collect import collect
+    from mmjax.report.collect_told import collect_told
+
+    told_by, mesh = notes(evaluators, data), mesh_of(model.params)
+    makers = {
+        "generate": lambda: collect_told(model, data, evaluators.values(), told_by, mesh),
+        "embed": lambda: collect(model, data, told_by, mesh),
+    }
+    parts: list[Any] = []
+    for method, make in makers.items():
+        if hasattr(model.task, method):
+            try:
+                parts.append(make())
+            except UserError as error:
+                parts.append(str(error))
+    return parts
+
+
+def write_page(run: pathlib.Path, parts: Sequence[Any]) -> pathlib.Path:
     """Renders to `RUN/report.html`, never leaving a half-written page."""
     import os
 
@@ -92,7 +112,7 @@ def write_page(run: pathlib.Path, data: Any, why_none: str = "") -> pathlib.Path
     page = run / "report.html"
     if jax.process_index() == 0:
         draft = page.with_suffix(".tmp")
-        draft.write_text(render(run, data, why_none), encoding="utf-8")
+        draft.write_text(render(run, parts), encoding="utf-8")
         os.replace(draft, page)
     return page
 

@@ -58,7 +58,7 @@ def test_untrusted_text_stays_text(run, evil):
     (run / "evaluation.json").write_text(json.dumps({"zero_shot/class/<script>": 0.5, "retrieval/<i>": 1}))
     (run / "environment.json").write_text(json.dumps({"devices": "<script>x</script>"}))
     (run / "config.json").write_text(json.dumps({"a": {"<script>": "</td><script>"}}))
-    page = render(run, evil)
+    page = render(run, [evil])
     checked = Checker(page)
     assert not {"script", "iframe", "object", "b>"} & set(checked.tags)
     assert not [name for name, _ in checked.attributes if name.startswith("on")]
@@ -67,7 +67,7 @@ def test_untrusted_text_stays_text(run, evil):
 
 
 def test_the_page_asks_nothing_of_the_network(run, evil):
-    page = render(run, evil)
+    page = render(run, [evil])
     links = [
         value for name, value in Checker(page).attributes if name in ("src", "href", "xlink:href", "data", "srcset")
     ]
@@ -77,13 +77,13 @@ def test_the_page_asks_nothing_of_the_network(run, evil):
 
 
 def test_figures_follow_the_theme(run, evil):
-    page = render(run, evil)
+    page = render(run, [evil])
     assert "#0101" not in page  # every stand-in colour became one of the page's
     assert "prefers-color-scheme: dark" in page and "stroke: var(--c0)" in page
 
 
 def test_every_section_is_there(run, evil):
-    page = render(run, evil)
+    page = render(run, [evil])
     for title in ("Results", "Learning", "Speed", "Retrieval", "Similarity", "Embedding map", "Attention", "Config"):
         assert f"<h2>{title}</h2>" in page
     assert "600 steps · batch 256 · 8 x cpu · 4.0 minutes" in page
@@ -99,20 +99,20 @@ PARTS = ("metrics.jsonl", "timing.jsonl", "evaluation.json", "environment.json",
 def test_a_broken_part_is_said_and_does_no_harm(tmp_path, file, content):
     if content is not None:
         (tmp_path / file).write_text(content)
-    page = render(tmp_path, None, "no bundle")
+    page = render(tmp_path, ["no bundle"])
     Checker(page)
-    assert page.count("<section") == 10
+    assert page.count("<section") == 7
     assert "Not shown: no bundle." in page
 
 
 def test_an_item_that_two_hosts_have_listed_is_one(run):
     (run / "skipped_1.jsonl").write_text((run / "skipped.jsonl").read_text().replace('"step": 3', '"step": 9') * 2)
-    assert "Items skipped: 1." in render(run, None)
+    assert "Items skipped: 1." in render(run, [])
 
 
 def test_a_missing_part_hides_nothing_else(run):
     (run / "metrics.jsonl").unlink()
-    page = render(run, None)
+    page = render(run, [])
     assert "metrics.jsonl is missing" in page
     assert "examples / s" in page and "64.0%" in page
 
@@ -147,8 +147,12 @@ def test_report_verb_without_a_run_is_wrong_use(tmp_path, capsys):
 def test_charts_share_what_belongs_together():
     line = {"step": 1, "train/loss": 1.0, "train/image-caption": 1.0, "train/scale": 14.0}
     line |= {"eval/retrieval/a_to_b/R@1": 0.1, "eval/retrieval/a_to_b/median_rank": 3.0, "eval/foils/x/count": 5}
+    line |= {"eval/caption/true": 0.5, "eval/caption/BLEU-4": 0.2, "eval/caption/CIDEr-D": 3.0}
+    line |= {"eval/answer/type/count": 0.5, "eval/answer/type/shape": 0.6, "eval/answer/type/shape/count": 100}
     found = dict(curves.charts(curves.series([line, {**line, "step": 2, "train/loss": 2.0, "train/scale": 15.0}])))
-    assert list(found) == ["loss", "scale", "retrieval/a to b", "retrieval/a to b (rank)"]
+    evaluated = ["retrieval/a to b", "retrieval/a to b (rank)", "caption", "caption (CIDEr-D)", "answer/type"]
+    assert list(found) == ["loss", "scale", *evaluated]
+    assert list(found["caption"]) == ["true", "BLEU-4"] and list(found["answer/type"]) == ["count", "shape"]
 
 
 def test_long_runs_are_averaged_and_gaps_stay():
