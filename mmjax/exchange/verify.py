@@ -214,7 +214,13 @@ def _open_clip(folder: pathlib.Path, model: Any, inputs: Inputs) -> Other:
         pixels = other.encode_image(_pixels(model, inputs[image]), normalize=True)
         texts = other.encode_text(torch.from_numpy(inputs[text]["data"].astype(np.int64)), normalize=True)
         logits = other.logit_scale.exp() * pixels @ texts.T + (0 if other.logit_bias is None else other.logit_bias)
+        found = {image: pixels.numpy(), text: texts.numpy()}
+        if hasattr(other, "text_decoder"):  # CoCa: what each text costs, as our task's `encode` says it
+            ids = torch.from_numpy(inputs[text]["data"].astype(np.int64))
+            after = other(_pixels(model, inputs[image]), ids)["logits"].transpose(1, 2)
+            cost = torch.nn.functional.cross_entropy(after, ids[:, 1:], ignore_index=0, reduction="none")
+            found["surprise"] = cost.sum(1).numpy()
     picture = Image.fromarray(fixed_picture(model.streams[image]))
-    ids = open_clip.get_tokenizer(place)([TEXT], context_length=model.streams[text].length)[0]
-    prepared = {image: preprocess(picture).numpy(), text: ids.numpy()}
-    return Other({image: pixels.numpy(), text: texts.numpy()}, logits.numpy(), prepared)
+    tokens = open_clip.get_tokenizer(place)([TEXT], context_length=model.streams[text].length)[0]
+    prepared = {image: preprocess(picture).numpy(), text: tokens.numpy()}
+    return Other(found, logits.numpy(), prepared)

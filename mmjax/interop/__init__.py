@@ -10,6 +10,7 @@ from mmjax.errors import UserError
 from mmjax.interop.families.bert import BERT, ROBERTA
 from mmjax.interop.families.chinese_clip import CHINESE_CLIP
 from mmjax.interop.families.clip import CLIP
+from mmjax.interop.families.coca import COCA
 from mmjax.interop.families.dinov2 import DINOV2, DINOV2_REGISTERS
 from mmjax.interop.families.gpt2 import GPT2
 from mmjax.interop.families.naflex import NAFLEX
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Family] = {
     "gpt2": GPT2,
     "open_clip": OPEN_CLIP,
     "open_clip_siglip": OPEN_CLIP_SIGLIP,
+    "coca": COCA,
 }
 
 

@@ -9,11 +9,18 @@ from mmjax.errors import UserError
 from mmjax.interop.family import Family, Flat, Key
 from mmjax.models import ENCODERS
 from mmjax.models.encoders.sizes import resolve_size
+from mmjax.models.multimodal_decoder import MultimodalDecoder
 from mmjax.tasks import TASKS
 
 # What a model computes does not depend on these: how it is trained, how it is compiled, what it was initialised with.
-TRAINING = ("streams", "pairs", "positives", "foils", "loss", "soft", "scale_init", "bias_init")
-TOWER_FREE = ("dropout", "drop_path", "patch_dropout", "scan", "remat", "attention", "dtype", "size", "mean", "std")
+TRAINING = (
+    *("streams", "pairs", "positives", "foils", "loss", "soft", "scale_init", "bias_init"),
+    *("contrastive_weight", "caption_weight"),
+)
+TOWER_FREE = (
+    *("dropout", "drop_path", "patch_dropout", "scan", "remat", "attention", "dtype", "size", "mean", "std"),
+    "begin",  # whoever writes by it
+)
 BIAS_INIT = -10.0  # SigLIP's; a placeholder that the loaded value replaces
 BROKEN = (TypeError, ValueError, AttributeError, KeyError, ArithmeticError)  # what arithmetic on such a config raises
 
@@ -163,6 +170,8 @@ def _task(flat: Flat) -> dict[str, Any]:
         nested["bias_init"] = BIAS_INIT
     for name, tower in nested["towers"].items():
         nested["towers"][name] = with_defaults(tower, ENCODERS, f"task.towers.{name}")
+    if "decoder" in nested:
+        nested["decoder"] = with_defaults(nested["decoder"], MultimodalDecoder, "task.decoder")
     return with_defaults(nested, TASKS, "task")
 
 
@@ -173,6 +182,9 @@ def essentials(task: Mapping[str, Any]) -> Flat:
     if task["name"] == "align":
         rest["project"] = dict.fromkeys(towers, "linear") | dict(task.get("project") or {})
         rest["bias"] = task.get("bias_init") is not None
+    if task["name"] == "coca":
+        decoder = with_defaults(task["decoder"], MultimodalDecoder, "task.decoder")
+        rest["decoder"] = {key: value for key, value in decoder.items() if key not in TOWER_FREE}
     return flatten({**rest, "towers": towers})
 
 

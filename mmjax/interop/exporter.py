@@ -51,7 +51,7 @@ def begin(library: Library, task: Mapping[str, Any], streams: Mapping[str, Any])
       UserError: none does; it names the keys that stand in the way of the nearest.
     """
     if not isinstance(task.get("towers"), Mapping):
-        raise UserError(f"task {task.get('name')!r} has no towers; what {library} takes is align or encode")
+        raise UserError(f"task {task.get('name')!r} has no towers; what {library} takes is align, coca or encode")
     task = {**task, "towers": {name: sized(tower, f"task.towers.{name}") for name, tower in task["towers"].items()}}
     pictures = stream_of(task, "image")
     size = streams[pictures].get("size") if pictures else None
@@ -72,7 +72,10 @@ def begin(library: Library, task: Mapping[str, Any], streams: Mapping[str, Any])
 def _check_padding(export: Export) -> None:
     """Refuses rows shorter than the positions where padding is read: there it fills them, and features would change."""
     name = export.stream("text")
-    if name is None or not export.task["towers"]["text"]["attend_padding"]:
+    if name is None:
+        return
+    tower = export.task["towers"]["text"]
+    if not tower["attend_padding"] and tower["pooling"] != "class":  # a class token stands behind the padding
         return
     length, positions = export.streams[name]["length"], export.task["towers"]["text"]["length"]
     if length != positions:

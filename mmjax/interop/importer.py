@@ -14,7 +14,13 @@ from mmjax.interop.family import Family, Tensor
 from mmjax.interop.processors import ImageProcessing, from_open_clip, image_section
 from mmjax.interop.sources import Origin, hub_tokenizer_config, read_json
 from mmjax.interop.tensors import Stored
-from mmjax.interop.tokenizers import check_padding, open_clip_text_section, text_section, write_clip_tokenizer
+from mmjax.interop.tokenizers import (
+    check_pad,
+    check_padding,
+    open_clip_text_section,
+    text_section,
+    write_clip_tokenizer,
+)
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "merges.txt")
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -154,6 +160,8 @@ def _text(origin: Origin, tower: Mapping[str, Any], options: Options) -> dict[st
     check_padding(path, config, tower["attend_padding"] or unmasked)
     if origin.library == "open_clip":
         text_cfg = {**origin.config["model_cfg"]["text_cfg"], "context_length": length}
+        if tower["pooling"] == "class" and text_cfg.get("hf_tokenizer_name"):
+            check_pad(path, text_cfg.get("pad_id", 0))
         return open_clip_text_section(text_cfg, path)
     return text_section(path, length)
 

@@ -48,8 +48,9 @@ def expand(family: Family, task: Mapping[str, Any]) -> tuple[Tensor, ...]:
         if "{i}" not in tensor.theirs:
             out.append(tensor)
             continue
-        tower = tensor.ours[0].partition("/")[0].removeprefix("towers_")
-        out += [tensor.at(block) for block in range(task["towers"][tower]["depth"])]
+        name = tensor.ours[0].partition("/")[0].removeprefix("towers_")
+        section = task["towers"][name] if name in task["towers"] else task[name]
+        out += [tensor.at(block) for block in range(section["depth"])]
     return tuple(out)
 
 

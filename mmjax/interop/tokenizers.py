@@ -49,6 +49,26 @@ def check_padding(path: str, tokenizer_config: Config, reads_padding: bool) -> N
         )
 
 
+def check_pad(path: str, pad_id: int) -> None:
+    """Refuses a tokenizer that pads with another id than the one that open_clip masks.
+
+    Args:
+      path: folder or name of the tokenizer.
+      pad_id: of the model's `text_cfg`.
+
+    Raises:
+      UserError: such a tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    own = AutoTokenizer.from_pretrained(path).pad_token_id
+    if own != pad_id:
+        raise UserError(
+            f"{path}: the tokenizer pads with {own}, but this model masks {pad_id} (text_cfg.pad_id); "
+            "give the tokenizer that it was trained with by --tokenizer FOLDER"
+        )
+
+
 def open_clip_text_section(text_cfg: Config, path: str) -> dict[str, Any]:
     """The text stream that gives the ids of `open_clip.get_tokenizer` for a model config's `text_cfg`.
 

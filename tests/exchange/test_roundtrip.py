@@ -228,7 +228,7 @@ def test_processor_and_pipeline(name, folders, tmp_path, silent):
     np.testing.assert_allclose(out.image_embeds.numpy(), mmjax.load(f"hf:{back}").embed(image=[picture]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["open_clip", "open_clip quickgelu", "open_clip bias"])
+@pytest.mark.parametrize("name", ["open_clip", "open_clip quickgelu", "open_clip bias", "coca"])
 def test_open_clip_makes_it_with_its_transforms(name, folders, silent):
     from PIL import Image
 

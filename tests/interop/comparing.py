@@ -55,7 +55,7 @@ def make_inputs(peer: Peer, seed: int = 0, rows: int = 4) -> Inputs:
     ids[2:3, 4] = reads.eos  # an end within a text: the first counts for CLIP, and is not the last token
     if reads.added:
         ids[[0, 2], [3, 6]] = reads.eos + reads.added
-    ids = np.where(mask, ids, reads.eos)
+    ids = np.where(mask, ids, reads.eos if reads.pad is None else reads.pad)
     if peer.kind == "siglip2":
         return _patches(rng, reads, ids, mask)
     pixels = rng.integers(0, 256, (rows, reads.side, reads.side, 3), dtype=np.uint8)
@@ -102,7 +102,7 @@ class Seen:
 
 
 def theirs(peer: Peer, model: Any, inputs: Inputs, folder: pathlib.Path) -> Seen:
-    """The PyTorch side. Its gradients are written as a checkpoint and read by our importer, so they need no map."""
+    """The PyTorch side."""
     kept: dict[str, list[np.ndarray]] = {}
     hooks = []
     for tower in ("image", "text"):
@@ -114,12 +114,17 @@ def theirs(peer: Peer, model: Any, inputs: Inputs, folder: pathlib.Path) -> Seen
     _weigh(outputs, torch.tensor).backward()
     for hook in hooks:
         hook.remove()
+    values = {name: output.detach().numpy() for name, output in outputs.items()}
+    return Seen(values, kept, gradients(peer, model, folder))
+
+
+def gradients(peer: Peer, model: Any, folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Those of a PyTorch model by our names: written as a checkpoint and read by our importer, they need no map."""
     zero = lambda p: torch.zeros_like(p) if p.grad is None else p.grad  # noqa: E731
     with _parameters(model, {name: zero(p) for name, p in model.named_parameters()}):
         source = write(peer, model, folder)
     flat = traverse_util.flatten_dict(mmjax.load(source, options=Options(peer.reads.table)).params, sep="/")
-    values = {name: output.detach().numpy() for name, output in outputs.items()}
-    return Seen(values, kept, {name: np.asarray(value) for name, value in flat.items()})
+    return {name: np.asarray(value) for name, value in flat.items()}
 
 
 def _keep(into: list[np.ndarray]):
@@ -149,9 +154,14 @@ def _run(peer: Peer, model: Any, inputs: Inputs) -> dict[str, Any]:
     if peer.kind != "siglip2":
         pixels = pixels.permute(0, 3, 1, 2).contiguous()
     if peer.config is not None:
-        image, text = model.encode_image(pixels, normalize=True), model.encode_text(ids, normalize=True)
+        if hasattr(model, "text_decoder"):
+            out = model(pixels, ids)
+            image, text, more = (out[key] for key in ("image_features", "text_features", "logits"))
+            more = {"next": more * mask[:, 1:, None]}  # of what follows padding nobody has to say anything
+        else:
+            image, text, more = model.encode_image(pixels, normalize=True), model.encode_text(ids, normalize=True), {}
         bias = 0 if model.logit_bias is None else model.logit_bias
-        return {"image": image, "caption": text, "logits": model.logit_scale.exp() * image @ text.T + bias}
+        return {"image": image, "caption": text, "logits": model.logit_scale.exp() * image @ text.T + bias, **more}
     if peer.pooled is not None:
         stream = {"pixel_values": pixels} if peer.image else {"input_ids": ids, "attention_mask": mask}
         return {"image" if peer.image else "caption": peer.pooled(model(**stream), inputs.mask)}
@@ -184,8 +194,10 @@ def ours(model: Model, inputs: Inputs, changes: Mapping[str, Any] | None = None)
     batch = batch_of(model, inputs)
 
     def outputs(params: Any) -> dict[str, jax.Array]:
-        out = dict(task.encode(params, batch, None))
+        out = dict(task.model.apply({"params": params}, batch))
         scale, bias = out.pop("scale", None), out.pop("bias", 0.0)
+        if "next" in out:
+            out["next"] = out["next"] * inputs.mask[:, 1:, None]
         logits = {} if scale is None else {"logits": scale * out["image"] @ out["caption"].T + bias}
         return out | logits
 
@@ -248,14 +260,16 @@ def errors(a: Seen, b: Seen, inputs: Inputs) -> dict[str, float]:
         for tower in b.blocks
         for x, y in zip(a.blocks[tower], b.blocks[tower], strict=True)
     )
-    assert a.gradients.keys() == b.gradients.keys()
-    largest = max(float(np.abs(x).max()) for x in b.gradients.values())
-    out["gradients"] = max(
-        _gradient(a.gradients[n], x, largest) for n, x in b.gradients.items() if NO_GRADIENT not in n
-    )
-    for seen in (a, b):
-        assert all(np.abs(x).max() < EPSILON * largest for n, x in seen.gradients.items() if NO_GRADIENT in n)
-    return out
+    return out | {"gradients": gradient_error(a.gradients, b.gradients)}
+
+
+def gradient_error(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
+    """The largest error of a against b over all parameters, each relative to its own scale."""
+    assert a.keys() == b.keys()
+    largest = max(float(np.abs(x).max()) for x in b.values())
+    for side in (a, b):
+        assert all(np.abs(x).max() < EPSILON * largest for n, x in side.items() if NO_GRADIENT in n)
+    return max(_gradient(a[n], x, largest) for n, x in b.items() if NO_GRADIENT not in n)
 
 
 def _gradient(a: np.ndarray, b: np.ndarray, largest: float) -> float:

@@ -33,6 +33,23 @@ OPEN_CLIP = {
     ),
 }
 
+# Image and text towers of two widths; the second is what the decoder and the shared space have.
+COCA = {
+    "embed_dim": 32,
+    "vision_cfg": dict(
+        **dict(image_size=SIDE, patch_size=PATCH, layers=2, width=24, head_width=8, mlp_ratio=2.0, output_tokens=True),
+        **dict(attentional_pool=True, attn_pooler_queries=5, attn_pooler_heads=2),
+    ),
+    "text_cfg": dict(OPEN_CLIP["text_cfg"], embed_cls=True, output_tokens=True),
+    "multimodal_cfg": dict(context_length=LENGTH, vocab_size=VOCABULARY, width=32, heads=2, layers=2),
+    "custom_text": True,
+}
+COCA_WITHOUT_POOLER = COCA | {
+    "embed_dim": 24,
+    "vision_cfg": OPEN_CLIP["vision_cfg"] | {"output_tokens": True},
+    "quick_gelu": True,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Reads:
@@ -43,6 +60,7 @@ class Reads:
       grids: rows and columns of patches, where pictures have no one size; they lie in lists of `most`.
       length, eos: ids a row, and the one that ends a text; all others but the added ones are below it.
       added: ids above the one that ends a text, as of tokens that were added to a vocabulary.
+      pad: the id behind a text; None for the one that ends it.
       table: pixels on a side that the checkpoint's position table is for, where pictures have another size.
     """
 
@@ -53,6 +71,7 @@ class Reads:
     length: int = LENGTH
     eos: int = EOS
     added: int = 0
+    pad: int | None = None
     table: int | None = None
 
 
@@ -137,6 +156,13 @@ def _open_clip(**more):
     return import_open_clip().CLIP(**OPEN_CLIP, **more)
 
 
+def make_coca(config: Mapping[str, Any]) -> Any:
+    """open_clip's model of a config."""
+    model = import_open_clip().CoCa(**{key: value for key, value in config.items() if key != "custom_text"})
+    torch.nn.init.normal_(model.text_decoder.text_projection, std=0.1)  # open_clip leaves it as it finds the memory
+    return model
+
+
 def _pooler(out: Any, mask: np.ndarray) -> Any:
     return out.pooler_output
 
@@ -151,6 +177,7 @@ def _last(out: Any, mask: np.ndarray) -> Any:
 
 HF_DUAL = dict(image="vision_model.encoder.layers", text="text_model.encoder.layers")
 OPEN = dict(image="visual.transformer.resblocks", text="transformer.resblocks", kind="open_clip")
+COCA_BLOCKS = OPEN | {"text": "text.transformer.resblocks"}
 PEERS = {
     "clip": Peer(_clip, **HF_DUAL),
     "clip legacy": Peer(lambda: _clip(eos_token_id=2), **HF_DUAL),
@@ -177,6 +204,7 @@ PEERS = {
     "open_clip bias": Peer(
         lambda: _open_clip(init_logit_bias=-10), **OPEN, config=OPEN_CLIP | {"init_logit_bias": -10}
     ),
+    "coca": Peer(lambda: make_coca(COCA), **COCA_BLOCKS, config=COCA, reads=Reads(pad=0)),
 }
 
 
@@ -222,12 +250,16 @@ def write(peer: Peer, model: Any, folder: pathlib.Path, state: Mapping[str, Any]
             config = preprocessor_config(peer.kind, section, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
             (folder / "preprocessor_config.json").write_text(json.dumps(config))
     if peer.text:
-        write_tokenizer(folder, peer.reads.eos)
+        write_tokenizer(folder, peer.reads.eos, peer.reads.pad)
     return ("open_clip:" if peer.config is not None else "hf:") + str(folder)
 
 
-def write_tokenizer(folder: pathlib.Path, eos: int) -> None:
-    """A tokenizer of few words whose ids fit the small tables."""
+def write_tokenizer(folder: pathlib.Path, eos: int, pad: int | None = None) -> None:
+    """A tokenizer of few words whose ids fit the small tables.
+
+    Args:
+      pad: a word's id that padding has; None for that of the end.
+    """
     import tokenizers
 
     words, bos = min(100, eos - 19), eos - 1
@@ -236,7 +268,8 @@ def write_tokenizer(folder: pathlib.Path, eos: int) -> None:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     frame = [("<bos>", bos), ("<eos>", eos)]
     backend.post_processor = tokenizers.processors.TemplateProcessing("<bos> $A <eos>", special_tokens=frame)
-    special = dict(bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", pad_token="<eos>", padding_side="right")
+    padding = dict(pad_token="<eos>" if pad is None else f"w{pad}", padding_side="right")
+    special = dict(bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", **padding)
     transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
 
 

@@ -16,7 +16,7 @@ import mmjax
 from mmjax.interop import FAMILIES
 from mmjax.interop.sources import package_config
 from tests.interop.comparing import Seen, before_resizing, errors, make_inputs, ours, theirs
-from tests.interop.peers import OPEN, PEERS, Peer, Reads, random_model, write
+from tests.interop.peers import COCA_BLOCKS, OPEN, PEERS, Peer, Reads, make_coca, random_model, write
 from tests.interop.peers import transformers as hf
 from tests.interop.test_parity import record
 from tests.interop.torch_peers import import_open_clip
@@ -24,6 +24,7 @@ from tests.interop.torch_peers import import_open_clip
 TABLE = "towers_image/position_table"
 OPEN_CLIP = package_config("ViT-B-32-quickgelu")
 OPEN_SIGLIP = package_config("ViT-B-16-SigLIP")
+OPEN_COCA = package_config("coca_ViT-B-32")
 
 
 def _chinese_clip():
@@ -78,6 +79,12 @@ FULL = {
         kind="open_clip",
         config=OPEN_SIGLIP,
         reads=Reads(side=224, length=64, eos=31999),
+    ),
+    "coca": Peer(
+        lambda: make_coca(OPEN_COCA),
+        **COCA_BLOCKS,
+        config=OPEN_COCA,
+        reads=Reads(side=224, length=76, eos=49407, pad=0),
     ),
 }
 # PyTorch's own float32 gradients lie up to 1.3e-5 from its float64 ones here, ours as much: queries and keys sum small

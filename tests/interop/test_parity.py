@@ -46,6 +46,7 @@ MUTANTS = {
     "BERT's epsilon as torch's": ("bert", 0.01, {"towers.text.epsilon": 1e-5}),
     "pre-norm for post-norm": ("bert", 1.0, {"towers.text.norm_first": True}),
     "both directions for one": ("gpt2", 1.0, {"towers.text.causal": False}),
+    "tanh GELU in the decoder": ("coca", 1.0, {"decoder.activation": "gelu_tanh"}),
     "positions from the start": ("roberta", 1.0, {"towers.text.position_offset": 0, "towers.text.length": LENGTH + 2}),
 }
 

@@ -105,7 +105,7 @@ def stream_of(family, folder, **changes):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     check_padding(str(folder), config, family in PAD_READ)
     section = text_section(str(folder), LENGTHS[family])
-    section["tokenizer"] |= {key: changes.pop(key) for key in ("pad", "clean") if key in changes}
+    section["tokenizer"] |= {key: changes.pop(key) for key in ("pad", "clean", "frame") if key in changes}
     return build(section | changes, STREAMS, "data.streams.caption")
 
 
@@ -182,6 +182,28 @@ def test_an_end_token_stays_when_a_text_is_cut(folders, family):
     stream = stream_of(family, folders[family])
     ids, mask = ids_of(stream, "a dog " * 300)
     assert mask.all() and ids[-1] == stream.facts()["eos"]
+
+
+def test_a_row_that_is_to_be_written_is_framed(folders):
+    """GPT-2's tokenizer puts nothing around a text; a frame puts its one special token there, and cuts still end."""
+    plain, framed = (stream_of("gpt2", folders["gpt2"], frame=frame) for frame in (None, "both"))
+    (ids, mask), (own, own_mask) = ids_of(plain, "a cat"), ids_of(framed, "a cat")
+    end = framed.facts()["eos"]
+    assert own[own_mask].tolist() == [end, *ids[mask].tolist(), end]
+    assert framed.facts()["begin"] == end and plain.facts()["begin"] is None
+    cut, cut_mask = ids_of(framed, "a dog " * 300)
+    assert cut_mask.all() and cut[-1] == end
+    again = pickle.loads(pickle.dumps(framed.loaded()))
+    assert again.encode("a cat", 12)[0].tolist() == own[:12].tolist()
+    with pytest.raises(UserError, match="frame is 'begin', but the tokenizer has no token for it"):
+        HuggingFace(str(folders["siglip"]), frame="begin").encode("a cat", 12)
+
+
+@pytest.mark.parametrize(("family", "begins"), [("clip", True), ("bert", True), ("siglip", False), ("gpt2", False)])
+def test_a_row_says_whether_it_begins_with_a_token_of_its_own(folders, family, begins):
+    stream = stream_of(family, folders[family])
+    ids, _ = ids_of(stream, "a cat")
+    assert stream.facts()["begin"] == (int(ids[0]) if begins else None)
 
 
 def test_gpt_2_has_no_padding_of_its_own_and_takes_the_end(folders):

@@ -53,8 +53,12 @@ QKV = ("query", "key", "value")
 
 
 def open_clip_blocks(theirs: str, tower: str) -> tuple[Tensor, ...]:
+    """The blocks of a tower as open_clip spells them."""
+    return open_clip_block(theirs, blocks(tower))
+
+
+def open_clip_block(theirs: str, ours: str) -> tuple[Tensor, ...]:
     """A block as open_clip spells it, with torch's own fused attention."""
-    ours = blocks(tower)
     return (
         *fused(f"{theirs}.attn.in_proj", f"{ours}/attention", QKV, sep="_"),
         *linear(f"{theirs}.attn.out_proj", f"{ours}/attention/out"),
