@@ -14,7 +14,7 @@ def get_config(path: str) -> ConfigDict:
     config.batch_size = 128
 
     asked = {"path": f"{path}/qa.jsonl", "where": {"split": "train"}}
-    text = {"name": "text", "tokenizer": {"name": "bpe", "size": 1200, "captions": 6795}}
+    text = {"name": "text", "tokenizer": {"name": "bpe", "size": 1200, "captions": 13590}}
     config.data = ConfigDict(
         {
             "train": asked,
@@ -22,7 +22,7 @@ def get_config(path: str) -> ConfigDict:
             "streams": {
                 "image": {"name": "image", "size": 96, "resize": "squash", "crop_scale": (0.6, 1.0)},
                 "question": {**text, "field": "question", "length": 32, "word_dropout": 0.1},
-                "answer": {**text, "field": "answer", "length": 12},
+                "answer": {**text, "field": "answer", "length": 20},
             },
         }
     )

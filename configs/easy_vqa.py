@@ -14,7 +14,7 @@ def get_config(path: str) -> ConfigDict:
     config.batch_size = 128
 
     asked = {"path": f"{path}/qa.jsonl", "where": {"split": "train"}}
-    text = {"name": "text", "tokenizer": {"name": "bpe", "size": 512, "captions": 4943}}
+    text = {"name": "text", "tokenizer": {"name": "bpe", "size": 512, "captions": 9886}}
     config.data = ConfigDict(
         {
             "train": asked,

@@ -112,6 +112,8 @@ def _save_tokenizers(streams: Mapping[str, Any], sections: Mapping[str, Any], dr
         section = dict(section)
         if hasattr(streams[name], "save_tokenizer"):
             section["tokenizer"] = streams[name].save_tokenizer(draft / "tokenizers" / name, root=draft)
+        if streams[name].kind == "answers":
+            section["answers"] = list(streams[name].answers)  # a file of them stays where it is
         out[name] = section
     return out
 

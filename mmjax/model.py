@@ -12,7 +12,7 @@ from mmjax.batch import Batch
 from mmjax.decoding import Decoding, Trie
 from mmjax.errors import UserError
 from mmjax.items import Row, embed, is_one_item, read
-from mmjax.writing import Written, answer_ids, write
+from mmjax.writing import Written, answer_ids, check_whole, choose, write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,20 +161,41 @@ class Model:
             none, come twice or are longer than `decoding.length`.
         """
         prompt = self.check_writes(asked=True)
+        if is_one_item(images):
+            raise UserError("images are a list, one for each question, e.g. answer([file], ['what is it?'])")
+        images = list(images)
         if isinstance(questions, str) or len(questions) != len(images):
             raise UserError("questions are a list, one for each picture, e.g. answer([file], ['what is it?'])")
-        pairs = zip(self._rows(self.task.image, images), self._rows(prompt, questions), strict=True)
+        pairs = zip(self._rows(self.task.image, images), map(self.question, questions), strict=True)
         rows = ({self.task.image: image, prompt: question} for image, question in pairs)
         return [one.text for one in self.write(rows, decoding, batch_size, seed, among)]
 
     def decoding(self) -> Decoding:
-        """The likeliest tokens, as many as the texts that were learnt may have."""
-        return Decoding(self.streams[self.task.text].longest)
+        """The likeliest tokens, as many as the texts that were learnt may have; of a list's answers, each is one."""
+        return Decoding(getattr(self.streams[self.task.text], "longest", 1))
 
     def choices(self, among: Sequence[str]) -> Trie:
-        """Answers as the model's own tokens, for whatever writes nothing else."""
+        """Answers as the model's own tokens, for whatever writes nothing else.
+
+        Raises:
+          UserError: no list, one that is empty, or an answer that comes twice or is too long to be written.
+        """
+        if isinstance(among, str) or not len(among):
+            raise UserError("among is a list of answers with at least one, e.g. ['yes', 'no']")
+        if twice := [answer for answer in among if list(among).count(answer) > 1]:
+            raise UserError(f"among: the answer {twice[0]!r} stands there twice; keep one")
         stream = self.streams[self.task.text]
         return Trie.of([answer_ids(stream, text, self.task.begin) for text in among], self.task.ends)
+
+    def question(self, text: str) -> Row:
+        """A question as the model reads it.
+
+        Raises:
+          UserError: it is empty, or longer than what the model reads.
+        """
+        name = self.task.prompt
+        check_whole(name, self.streams[name], text)
+        return read(name, self.streams[name], text)
 
     def check_writes(self, asked: bool) -> str:
         """The stream of questions of a model that answers, or "" of one that writes unasked.
@@ -182,7 +203,7 @@ class Model:
         Raises:
           UserError: the model is not of that kind.
         """
-        if not hasattr(self.task, "generate"):
+        if not hasattr(self.task, "generate") and not hasattr(self.task, "choose"):
             raise UserError("this model writes no texts; train one with the task caption or answer")
         prompt = getattr(self.task, "prompt", None)
         if asked and prompt is None:
@@ -207,9 +228,13 @@ class Model:
         among: Sequence[str] | None = None,
     ) -> Iterator[Written]:
         """Texts for rows, each {stream: what `items.read` made}; arguments as of `caption` and `answer`."""
+        if hasattr(self.task, "choose"):
+            if among is not None:
+                raise UserError("this model chooses among answers of its own, which no other list replaces")
+            return choose(self.task, self.params, self.streams[self.task.text].answers, rows, size)
         tokenizer = self.streams[self.task.text].loaded()
         answers = None if among is None else self.choices(among)
-        key = None if seed is None else jax.random.key(seed)
+        key = jax.random.key(seed or 0)
         return write(self.task, self.params, tokenizer, rows, decoding or self.decoding(), answers, size, key)
 
     def stream_name(self, name: str) -> str:

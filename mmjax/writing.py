@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -64,6 +64,17 @@ def write(
             yield Written.of(tokenizer, ids[mask], logprobs[mask])
 
 
+def choose(
+    task: Any, params: Any, listed: Sequence[str], rows: Iterable[Mapping[str, Row]], batch_size: int = 16
+) -> Iterator[Written]:
+    """As `write`, by a model that chooses among a list: each answer is one token, with log sigmoid of its logit."""
+    run = chooser(task)
+    for chunk in chunks(rows, batch_size):
+        answers, logprobs = run(params, _batch(chunk, bucket(len(chunk), batch_size)))
+        for answer, logprob in list(zip(answers.tolist(), logprobs.tolist(), strict=True))[: len(chunk)]:
+            yield Written(listed[answer], (listed[answer],), (logprob,))
+
+
 def write_one(
     task: Any,
     params: Any,
@@ -110,6 +121,12 @@ def program(task: Any, decoding: Decoding) -> Any:
 
 
 @functools.lru_cache(maxsize=16)
+def chooser(task: Any) -> Any:
+    """The compiled choice."""
+    return jax.jit(lambda params, batch: task.choose(params, batch))
+
+
+@functools.lru_cache(maxsize=16)
 def reader(task: Any, length: int) -> Any:
     """The compiled reading of a picture and a prompt."""
     return jax.jit(lambda params, batch: task.read(params, batch, length))
@@ -125,8 +142,20 @@ def answer_ids(text_stream: Any, text: str, begin: int | None) -> list[int]:
     Raises:
       UserError: it is empty, or too long for the stream.
     """
+    check_whole("answer", text_stream, text)
     row = read("answer", text_stream, text)
     ids = [int(i) for i in row["data"][row["mask"]]]
-    if text_stream.loaded().encode(text, len(ids) + 1)[1].sum() > len(ids) == text_stream.length:
-        raise UserError(f"the answer {text!r} has more tokens than the model learnt to write, {len(ids)}")
     return ids[1:] if begin is not None else ids
+
+
+def check_whole(name: str, text_stream: Any, text: str) -> None:
+    """Refuses a text that the stream would cut.
+
+    Args:
+      name: of the text, for the message.
+    """
+    if not isinstance(text, str):
+        raise UserError(f"a text is str, not {type(text).__name__}: {text!r}")
+    length, whole = text_stream.length, text.lower() if text_stream.lowercase else text
+    if text_stream.loaded().encode(whole, length + 1)[1].sum() > length:
+        raise UserError(f"the {name} {text[:60]!r} has more tokens than this model has places for it, {length}")

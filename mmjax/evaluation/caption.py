@@ -3,13 +3,14 @@
 import dataclasses
 import importlib.util
 import math
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.bundle import load
+from mmjax.bundle import find, load, of_pytorch
 from mmjax.data.evaluation import EvalData
 from mmjax.data.world.parse import complete_of, true_of
 from mmjax.decoding import Decoding
@@ -18,7 +19,7 @@ from mmjax.evaluation.predict import EvalSet, Metrics, embed_set, embed_texts, t
 from mmjax.evaluation.scorers.captions import caption_scores
 from mmjax.evaluation.scorers.clip_score import PREFIX, clip_score, ref_clip_score
 from mmjax.evaluation.scorers.words import VERSIONS, Cut
-from mmjax.evaluation.written import score_set, settings, write_set
+from mmjax.evaluation.written import check_writes, score_set, settings, write_set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Captions:
 
     def __post_init__(self) -> None:
         self._decoding(1)  # refused here, before anything trains
+        if self.clip is not None and not of_pytorch(self.clip):
+            find(pathlib.Path(self.clip))  # a bundle that is not there is refused here as well
         if self.overlap and importlib.util.find_spec("pycocoevalcap") is None:
             raise UserError("evaluating captions needs pip install 'mmjax[scores]'; or set overlap=False")
 
@@ -61,8 +64,13 @@ class Captions:
         )
 
     def run(self, task: Any, params: Any, data: EvalSet, mesh: Mesh | None = None) -> Metrics:
+        check_writes(task, data, self.text)
+        if not hasattr(task, "score"):
+            raise UserError(f"{type(task).__name__} writes no captions; leave caption out of the evaluation")
         written = write_set(task, params, data, self.text, self.decoding(data), mesh)
-        known = truths(data, written)
+        known = {item: truth for item, truth in truths(data, written).items() if truth.get("captions")}
+        if not known:
+            raise UserError("caption: no item of this data has captions; leave it out of the evaluation")
         texts = {item: written[item].text for item in known}
         metrics: Metrics = {"caption/tokens": float(np.mean([len(one.logprobs) for one in written.values()]))}
         if self.overlap:

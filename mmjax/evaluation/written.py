@@ -29,19 +29,29 @@ def write_set(
       text: the stream whose tokenizer reads the ids.
 
     Raises:
-      UserError: the task writes nothing, or no item could be read.
+      UserError: no item could be read.
       RuntimeError: an item is missing without being listed as skipped.
     """
     if hasattr(task, "choose"):
         return _chosen(task, params, data, text, mesh)
-    if not hasattr(task, "generate"):
-        raise UserError(f"{type(task).__name__} writes no texts; leave captions and answers out of the evaluation")
     tokenizer = data.streams[text].loaded()
     rows = run_items(_writer(task, decoding, mesh), params, data, task.reads, mesh)
     found = {}
     for index, ids, mask, logprobs in zip(rows["index"], rows["ids"], rows["mask"], rows["logprobs"], strict=True):
         found[int(index)] = Written.of(tokenizer, ids[mask], logprobs[mask])
     return found
+
+
+def check_writes(task: Any, data: EvalSet, text: str) -> None:
+    """Refuses a task that writes nothing, and a stream that is not there.
+
+    Raises:
+      UserError: either.
+    """
+    if not hasattr(task, "generate") and not hasattr(task, "choose"):
+        raise UserError(f"{type(task).__name__} writes no texts; leave captions and answers out of the evaluation")
+    if text not in data.streams:
+        raise UserError(f"evaluation: no stream {text!r} to be written; the streams are {', '.join(data.streams)}")
 
 
 def _chosen(task: Any, params: Any, data: EvalSet, text: str, mesh: Mesh | None) -> dict[int, Written]:

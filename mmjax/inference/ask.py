@@ -42,14 +42,15 @@ def run(args: argparse.Namespace) -> int:
     model.check_writes(asked=True)
     how, task = decoding.decoding_of(args, model), model.task
     picture = read(task.image, model.streams[task.image], args.file)
-    row = {task.image: picture, task.prompt: read(task.prompt, model.streams[task.prompt], args.question)}
-    if args.json or how.beams > 1:
+    row = {task.image: picture, task.prompt: model.question(args.question)}
+    if args.json or how.beams > 1 or hasattr(task, "choose"):
         (written,) = model.write([row], how, 1, args.seed, among)
         told: dict[str, Any] = {"file": args.file, "question": args.question, **decoding.as_json(written)}
         print(json.dumps(told, indent=2, ensure_ascii=False) if args.json else written.text)
         return 0
     answers = None if among is None else model.choices(among)
-    tokenizer, key = model.streams[task.text].loaded(), jax.random.key(args.seed)
+    tokenizer = model.streams[task.text].loaded()
+    key = jax.random.fold_in(jax.random.key(args.seed), 0)  # as of the first batch
     for piece, _ in write_one(task, model.params, tokenizer, row, how, answers, key):
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -9,6 +9,7 @@ example:
 import argparse
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from mmjax.errors import UserError
@@ -52,19 +53,23 @@ def run(args: argparse.Namespace) -> int:
     return 0 if len(results) == len(files) else 1
 
 
-def _captioned(model: Any, files: list[str], how: Any, seed: int) -> Any:
+def _captioned(model: Any, files: list[str], how: Any, seed: int) -> Iterator[tuple[str, Any]]:
     """(file, its text) of each file that can be read; the others are named on stderr."""
     from mmjax import progress
     from mmjax.inference.reading import readable
-    from mmjax.items import chunks
 
-    name = model.task.image
+    name, read = model.task.image, []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for file in files:
+            for row in readable("caption", name, model.streams[name], [file]).values():
+                read.append(file)
+                yield {name: row}
+
     with progress.bar("captioning", len(files)) as advance:
-        for number, chunk in enumerate(chunks(files, BATCH)):
-            rows = readable("caption", name, model.streams[name], chunk)
-            texts = model.write(({name: row} for row in rows.values()), how, BATCH, seed + number)
-            yield from zip(rows, texts, strict=True)
-            advance(len(chunk))
+        for number, written in enumerate(model.write(rows(), how, BATCH, seed)):
+            yield read[number], written
+            advance()
 
 
 def _look(args: argparse.Namespace, model: Any, files: list[str], how: Any) -> int:
@@ -73,6 +78,6 @@ def _look(args: argparse.Namespace, model: Any, files: list[str], how: Any) -> i
 
     if len(files) != 1:
         raise UserError(f"--word looks at one picture, got {len(files)}")
-    text = look(model, files[0], how, args.word, args.out)
+    text = look(model, files[0], how, args.seed, args.word, args.out)
     print(f"{files[0]}: {decoding.on_one_line(text)}\n{args.out}")
     return 0

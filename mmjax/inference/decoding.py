@@ -6,7 +6,7 @@ from typing import Any
 
 from mmjax.errors import UserError
 
-DEFAULTS = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "beams": 1}
+OPTIONS = ("temperature", "top_k", "top_p", "beams")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def decoding_of(args: argparse.Namespace, model: Any) -> Any:
     length = longest if args.length is None else args.length
     if length > longest:
         raise UserError(f"--length {length}: the model learnt texts of up to {longest} tokens")
-    return Decoding(length, **{name: getattr(args, name) for name in DEFAULTS})
+    return Decoding(length, **{name: getattr(args, name) for name in OPTIONS})
 
 
 def as_json(written: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mmjax.writing import spelled
 SIDE = 448  # pixels of the picture that is made, at least
 
 
-def look(model: Any, file: str, decoding: Decoding, word: str, out: pathlib.Path) -> str:
+def look(model: Any, file: str, decoding: Decoding, seed: int, word: str, out: pathlib.Path) -> str:
     """Writes a caption of a picture, and beside it the picture under the attention of one of its words.
 
     Returns:
@@ -26,7 +26,7 @@ def look(model: Any, file: str, decoding: Decoding, word: str, out: pathlib.Path
     """
     task = model.task
     row = read(task.image, model.streams[task.image], file)
-    (written,) = model.write([{task.image: row}], decoding, 1, None)
+    (written,) = model.write([{task.image: row}], decoding, 1, seed)
     text = read(task.text, model.streams[task.text], written.text)
     maps = token_maps(task, model.params, batch_of({task.image: [row], task.text: [text]}, 1))[0]
     ids = text["data"][text["mask"]][-int(text["mask"].sum()) + (task.begin is not None) :]

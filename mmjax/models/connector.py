@@ -28,14 +28,12 @@ class Connection:
       connector: what they go through first: "none", for an encoder as wide as the decoder; a "linear" map; an "mlp" of
         two maps with a GELU between (LLaVA 1.5, Liu et al. 2023); a "resampler" (Flamingo, Alayrac et al. 2022).
       queries, depth: of a resampler, the tokens that it makes of each picture and its blocks.
-      scaled: connected tokens are divided by the root of their width, as in PaliGemma.
     """
 
     reads: Literal["cross", "prefix"] = "cross"
     connector: Literal["none", "linear", "mlp", "resampler"] = "linear"
     queries: int = 64
     depth: int = 2
-    scaled: bool = False
 
     def __post_init__(self) -> None:
         if self.queries < 1 or self.depth < 1:
@@ -79,7 +77,7 @@ class Connector(nn.Module):
             tokens = make_dense(self.width, self.dtype, name="map")(tokens)
             tokens = Resampler(how.queries, how.depth, self.heads, self.dtype, name="resampler")(tokens, mask)
             mask = jnp.broadcast_to(mask.any(axis=1, keepdims=True), tokens.shape[:2])
-        return (tokens * self.width**-0.5 if how.scaled else tokens), mask
+        return tokens, mask
 
 
 class Resampler(nn.Module):

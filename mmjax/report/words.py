@@ -1,5 +1,6 @@
 """Where a captioner looks for each word: the attention of its last block, from the token before the word to patches."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,9 +65,12 @@ def word_map(pieces: Sequence[str], maps: Float[np.ndarray, "m g g"], word: str)
       UserError: the text has no such word.
     """
     text = "".join(pieces)
-    start = text.lower().find(word.lower())
-    if not word.strip() or start < 0:
+    edge = r"(?<!\w)", r"(?!\w)"
+    bounds = edge if word.isascii() else ("", "")  # Chinese words stand without blanks between them
+    found = re.search(re.escape(word).join(bounds), text, re.IGNORECASE) if word.strip() else None
+    if found is None:
         raise UserError(f"no word {word!r} in the caption: {text}")
+    start, stop = found.span()
     ends = np.cumsum([len(piece) for piece in pieces])
-    chosen = [i for i, end in enumerate(ends) if end > start and end - len(pieces[i]) < start + len(word)]
+    chosen = [i for i, end in enumerate(ends) if end > start and end - len(pieces[i]) < stop]
     return maps[chosen].mean(axis=0)

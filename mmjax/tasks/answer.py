@@ -35,7 +35,7 @@ class Answer(Caption):
         parallel: float = 0.0,
         blind: bool = False,
     ) -> Any:
-        """See `Caption.from_config`."""
+        """See `Caption.from_config`; the signature is the schema, so it stands here with its own defaults."""
         return super().from_config(
             where, towers, streams, connection, image, text, prompt, free_prompt, smoothing, parallel, blind
         )

@@ -23,14 +23,14 @@ class Choose:
 
     Attributes:
       model: see `Chooser`.
-      image, question: names of the streams that are read.
+      image, prompt: names of the streams that are read.
       text: the stream of scores, see `data.streams.answers`.
       blind: no picture is read, see `Caption`.
     """
 
     model: Chooser
     image: str = "image"
-    question: str = "question"
+    prompt: str = "question"
     text: str = "answer"
     blind: bool = False
     coupled: ClassVar[bool] = False
@@ -44,7 +44,7 @@ class Choose:
         answers: int,
         connection: Mapping[str, Any] = FrozenDict(),
         image: str = "image",
-        question: str = "question",
+        prompt: str = "question",
         text: str = "answer",
         blind: bool = False,
     ) -> "Choose":
@@ -53,18 +53,18 @@ class Choose:
         Args:
           answers: how many there are; of the stream's list where a run's config leaves it out.
         """
-        how, modules = towers_of(where, towers, streams, connection, {image: "image", question: "text"})
-        return cls(Chooser(modules, how, answers), image, question, text, blind)
+        how, modules = towers_of(where, towers, streams, connection, {image: "image", prompt: "text"})
+        return cls(Chooser(modules, how, answers), image, prompt, text, blind)
 
     def init(self, rng: jax.Array, batch: Batch) -> Params:
-        row = sequence(jnp.asarray(batch.valid), batch[self.question], None, None)
+        row = sequence(jnp.asarray(batch.valid), batch[self.prompt], None, None)
         return self.model.init(rng, batch[self.image], row.ids, row.mask, method="choose")["params"]
 
     def encode(self, params: Params, batch: Batch, rng: jax.Array | None) -> Mapping[str, Array]:
         """ "logits" `[b, answers]`."""
         image, rngs = batch[self.image], None if rng is None else {"dropout": rng}
         image = dataclasses.replace(image, present=image.present & batch.valid & (not self.blind))
-        row = sequence(jnp.asarray(batch.valid), batch[self.question], None, None)
+        row = sequence(jnp.asarray(batch.valid), batch[self.prompt], None, None)
         logits: Any = self.model.apply(
             {"params": params}, image, row.ids, row.mask, None, rng is not None, method="choose", rngs=rngs
         )
@@ -72,7 +72,7 @@ class Choose:
 
     def loss(self, params: Params, features: Mapping[str, Array], batch: Batch, rng: jax.Array | None) -> Loss:
         del params, rng
-        there = jnp.asarray(batch.valid) & batch[self.text].present & batch[self.question].present
+        there = jnp.asarray(batch.valid) & batch[self.text].present & batch[self.prompt].present
         target = jnp.where(there[:, None], batch[self.text].data, 0.0)
         logits = jnp.where(there[:, None], features["logits"], 0.0)
         each = optax.sigmoid_binary_cross_entropy(logits, target).sum(axis=1)
@@ -84,7 +84,7 @@ class Choose:
     @property
     def reads(self) -> tuple[str, ...]:
         """The streams that an answer is chosen from."""
-        return (self.image, self.question)
+        return (self.image, self.prompt)
 
     def choose(self, params: Params, batch: Batch) -> tuple[Int[Array, " b"], Float[Array, " b"]]:
         """Predictor: the likeliest answer of each row, by its place in the list, and log sigmoid of its logit."""

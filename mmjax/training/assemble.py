@@ -146,6 +146,7 @@ def build_task(experiment: Experiment, section: Mapping[str, Any], streams: Mapp
     """The task, and the LoRA that wraps it if there is one."""
     task = build(section, TASKS, "config.task")
     check_towers(section, streams)
+    check_writing(section, streams)
     return task, None if experiment.lora is None else build(experiment.lora, Lora, "config.lora", task=task)
 
 
@@ -235,6 +236,39 @@ def facts_of(streams: Sequence[Any], behind: bool) -> dict[str, Any]:
     facts = [stream.facts() for stream in streams]
     lengths = [one["length"] for one in facts if "length" in one]
     return {**facts[0], **({"length": sum(lengths) if behind else max(lengths)} if lengths else {})}
+
+
+def check_writing(task: Mapping[str, Any], streams: Mapping[str, Any]) -> None:
+    """Refuses texts that a decoder could not learn to begin or to end, or whose ids mean different things.
+
+    Raises:
+      UserError: streams of one decoder with different tokenizers; ids of begin and end that are not the tokenizer's; a
+        text to be written that has no end.
+    """
+    for tower, section in (task.get("towers") or {}).items():
+        names = [name for name, read in task["streams"].items() if read == tower]
+        if section.get("name") not in DECODERS or not names:
+            continue
+        first, *others = (streams[name] for name in names)
+        for name, other in zip(names[1:], others, strict=True):
+            if (other.tokenizer, other.lowercase) != (first.tokenizer, first.lowercase):
+                raise UserError(
+                    f"config.data.streams.{name}: its tokenizer is another than that of {names[0]!r}, and the tower "
+                    f"{tower!r} reads both; give them the same section"
+                )
+        facts = first.facts()
+        for key in ("begin", "eos"):
+            if section.get(key) != facts[key]:
+                raise UserError(
+                    f"config.task.towers.{tower}.{key} is {section.get(key)}, but the tokenizer of "
+                    f"config.data.streams.{names[0]} has {facts[key]}; leave it out"
+                )
+        ids, mask = first.loaded().encode("a", 8)
+        if task.get("name") != "choose" and int(ids[mask][-1]) != facts["eos"]:
+            raise UserError(
+                f"config.data.streams.{names[0]}.tokenizer ends no text, so none could be learnt to end; set frame to "
+                "'both'"
+            )
 
 
 def check_towers(task: Mapping[str, Any], streams: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ def test_sections_come_back_from_json(section):
         ({"name": "text", "length": 2}, "length must"),
         ({"name": "text", "word_dropout": 1.0}, "word_dropout"),
         ({"name": "text", "lenght": 2}, "did you mean length"),
-        ({"name": "sound"}, "known: image, patches, text"),
+        ({"name": "sound"}, "known: answers, image, patches, text"),
     ],
 )
 def test_wrong_sections_are_refused(section, message):
@@ -319,4 +319,8 @@ def test_questions_and_answers_share_a_tokenizer_that_knows_both(tmp_path):
     stream = build(fitted["question"], STREAMS, "x")
     told = build(fit_tokenizers({"caption": text}, [source], tmp_path / "told")["caption"], STREAMS, "x")
     assert text_of(stream, question, None) == question and text_of(stream, answer, None) == answer
+    spelt = {"question": wanted["question"], "answer": {**wanted["answer"]}}
+    spelt["answer"]["tokenizer"] = {"name": "bpe", "size": 400, "captions": 20_000}
+    shared = fit_tokenizers(spelt, [asked], tmp_path / "spelt")
+    assert shared["question"]["tokenizer"] == shared["answer"]["tokenizer"], "equal wishes, however they are written"
     assert stream(question, None)["mask"].sum() < told(question, None)["mask"].sum(), "its own words are shorter"

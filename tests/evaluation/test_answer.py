@@ -1,5 +1,9 @@
 """Answers are scored item by item and by the type of their question; every item is accounted for."""
 
+import dataclasses
+from types import SimpleNamespace
+
+import jax.numpy as jnp
 import pytest
 
 from mmjax.errors import BadItem, UserError
@@ -55,11 +59,40 @@ def test_the_baseline_is_the_commonest_training_answer_to_each_type(monkeypatch)
     assert run(asked(("shape", "blue")), ("x",), baseline="train")["answer/baseline"] == 1.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Chooser:
+    """Chooses the answer that its parameters say."""
+
+    reads: tuple[str, ...] = ("image",)
+
+    def choose(self, params, batch):
+        return params[batch.index], -jnp.ones(len(batch.index))
+
+
+def test_a_choice_among_a_list_is_an_answer():
+    data = WrittenSet(TRUTHS)
+    data.streams["answer"] = SimpleNamespace(kind="answers", answers=("red", "blue", "2", "3"))
+    metrics = Answers().run(Chooser(), jnp.asarray([0, 0, 2, 3, 1]), data)
+    assert metrics["answer/accuracy"] == pytest.approx(3 / 5) and metrics["answer/type/colour"] == 0.5
+    assert Answers().notes(data).keys() == {"answers compared by"}
+
+
+def test_wups_knows_what_is_near():
+    pytest.importorskip("wn", reason="the extra [wups] is not installed")
+    truths = asked(("object", "chair"), ("object", "table"))
+    metrics = run(truths, ("chair", "desk"), wups=True)
+    assert metrics["answer/accuracy"] == 0.5 < metrics["answer/WUPS@0.9"] <= metrics["answer/WUPS@0.0"] < 1
+
+
 def test_what_cannot_be_scored_says_so():
     with pytest.raises(UserError, match="no item of this data has answers"):
         run([{"captions": ("a",)}], ("a",))
     with pytest.raises(UserError, match="object writes no texts"):
         Answers().run(object(), None, WrittenSet(TRUTHS))
+    with pytest.raises(UserError, match="no stream 'reply' to be written"):
+        run(text="reply")
+    with pytest.raises(UserError, match="gone.jsonl: cannot be read"):
+        Answers(baseline="gone.jsonl")
     with pytest.raises(UserError, match="decoding.length=0 is out of range"):
         Answers(length=0)
     notes = Answers(rule="vqa", beams=3).notes(WrittenSet(TRUTHS))

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+import mmjax
 from mmjax.data.world import World
 from mmjax.errors import UserError
 from mmjax.evaluation.caption import Captions, clip_scores
+from mmjax.evaluation.scorers.clip_score import PREFIX
 from tests.evaluation.writers import Scripted, WrittenSet, script
 
 CAPTIONS = [("a dog runs", "the dog is running"), ("two red cats", "cats"), ("a blue car", "one car")]
@@ -50,14 +52,26 @@ def test_another_model_scores_captions_by_cosine(tiny_bundle):
     known = {i: data.truths[i] for i in range(6)}
     texts = {i: known[i]["captions"][0] for i in range(6)}
     scores = clip_scores(str(tiny_bundle), texts, known, data, None)
-    assert 0 <= scores["caption/CLIPScore"] <= 2.5
-    assert scores["caption/RefCLIPScore"] > 0  # each caption is one of its references
-    assert np.isfinite(list(scores.values())).all()
+    model = mmjax.load(tiny_bundle)
+    images = model.embed(image=[world[i].streams["image"] for i in range(6)])
+    words = model.embed(text=[PREFIX + texts[i] for i in range(6)])
+    each = 2.5 * np.maximum((images * words).sum(axis=1), 0)
+    assert scores["caption/CLIPScore"] == pytest.approx(each.mean(), rel=1e-5)
+    # Each caption is one of its references, so the nearest of them is at 1.
+    assert scores["caption/RefCLIPScore"] == pytest.approx((2 * each / (1 + each)).mean(), rel=1e-5)
+    turned = clip_scores(str(tiny_bundle), {i: texts[5 - i] for i in texts}, known, data, None)
+    assert turned["caption/RefCLIPScore"] != scores["caption/RefCLIPScore"]
 
 
 def test_what_cannot_be_scored_says_so(monkeypatch):
     with pytest.raises(UserError, match="decoding.beams=0 is out of range"):
         Captions(beams=0)
+    with pytest.raises(UserError, match="no item of this data has captions"):
+        run([{"label": 1}], ["a"], overlap=False)
+    with pytest.raises(UserError, match="no stream 'text' to be written; the streams are image, caption, answer"):
+        run([{"captions": ("a",)}], ["a"], overlap=False, text="text")
+    with pytest.raises(UserError, match="gone: no bundle here"):
+        Captions(clip="gone")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install 'mmjax\\[scores\\]'"):
         Captions()

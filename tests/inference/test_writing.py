@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mmjax
 from mmjax import bundle
 from mmjax.cli import main
 from mmjax.decoding import Decoding
@@ -94,6 +95,34 @@ def test_the_attention_of_a_word_is_a_picture(captioner, saved, photos, tmp_path
     assert "no word 'zebra' in the caption" in capsys.readouterr().err
 
 
+def test_a_seed_means_the_same_everywhere(captioner, answerer, saved, photos, capsys):
+    files = [str(photos / "a.jpg")] * 3
+    drawn = ["--temperature", "2", "--seed", "5"]
+    texts = captioner.caption(files, Decoding(11, temperature=2.0), batch_size=1, seed=5)
+    assert len(set(texts)) > 1, "batches draw anew"
+    assert main(["caption", "--model", saved["caption"], *drawn, files[0]]) == 0
+    assert capsys.readouterr().out.split() == f"{files[0]}: {texts[0]}".split()
+    told = []
+    for more in ([], ["--json"]):
+        assert main(["ask", "--model", saved["answer"], *drawn, *more, files[0], "why?"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0].rstrip() == json.loads(told[1])["text"]
+
+
+def test_a_model_that_chooses_answers_from_its_list(photos, tmp_path, capsys):
+    (tmp_path / "answers.txt").write_text("yes\nno\n2\n")
+    model = make_writer("choose", answers_of=str(tmp_path / "answers.txt"))
+    folder = str(bundle.save(tmp_path / "choose", model))
+    (tmp_path / "answers.txt").unlink()  # the bundle holds the list
+    files, questions = [str(photos / name) for name in ("a.jpg", "b.png", "d.jpg")], ["is it?", "how many?", "what?"]
+    answers = mmjax.load(folder).answer(files, questions)
+    assert answers == model.answer(files, questions, batch_size=2) and set(answers) <= {"yes", "no", "2"}
+    assert main(["ask", "--model", folder, files[0], questions[0]]) == 0
+    assert capsys.readouterr().out.strip() == answers[0]
+    assert main(["ask", "--model", folder, "--among", "a,b", files[0], questions[0]]) == 2
+    assert "chooses among answers of its own" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("which", "arguments", "says"),
     [
@@ -103,7 +132,12 @@ def test_the_attention_of_a_word_is_a_picture(captioner, saved, photos, tmp_path
         ("answer", ["ask", "gone.jpg", "why?"], "gone.jpg"),
         ("answer", ["ask", "--among", "a,a", "a.jpg", "why?"], "the answer 'a' stands there twice"),
         ("answer", ["ask", "--among", ",", "a.jpg", "why?"], "there is no answer in the list"),
-        ("answer", ["ask", "--among", "far too long for it", "a.jpg", "?"], "more tokens than the model learnt"),
+        (
+            "answer",
+            ["ask", "--among", "far too long for it", "a.jpg", "?"],
+            "has more tokens than this model has",
+        ),
+        ("answer", ["ask", "a.jpg", "is this question longer than it can read?"], "the question 'is this question lon"),
         ("caption", ["caption", "--length", "99", "a.jpg"], "--length 99: the model learnt texts of up to 11 tokens"),
         ("caption", ["caption", "--top-k", "5", "a.jpg"], "give --temperature above 0"),
         ("caption", ["caption", "--beams", "0", "a.jpg"], "decoding.beams=0 is out of range"),
@@ -125,5 +159,11 @@ def test_python_refuses_the_same(captioner, answerer, model, photos):
         model.caption([file])
     with pytest.raises(UserError, match="questions are a list, one for each picture"):
         answerer.answer([file], ["a?", "b?"])
-    with pytest.raises(UserError, match="list is empty"):
-        answerer.answer([file], ["a?"], among=())
+    for among in ((), "yes"):
+        with pytest.raises(UserError, match="among is a list of answers with at least one"):
+            answerer.answer([file], ["a?"], among=among)
+    with pytest.raises(UserError, match="the answer 'a' stands there twice"):
+        answerer.answer([file], ["a?"], among=("a", "b", "a"))
+    with pytest.raises(UserError, match="images are a list, one for each question"):
+        answerer.answer(file, ["a?"])
+    assert answerer.answer((name for name in [file]), ["a?"]) == answerer.answer([file], ["a?"])

@@ -21,14 +21,18 @@ SECTIONS = {
 TOWER = {"width": 16, "depth": 1, "heads": 2}
 
 
-def make_writer(name, seed=0, **options):
-    """A model of a few thousand random parameters that writes captions or answers of bytes."""
-    sections = SECTIONS[name]
+def make_writer(name, seed=0, answers_of=None, **options):
+    """A model of a few thousand random parameters that writes captions or answers of bytes, or chooses from a list."""
+    sections = SECTIONS["answer" if name == "choose" else name]
+    if answers_of is not None:
+        sections = {**sections, "answer": {"name": "answers", "answers": answers_of}}
     streams = {key: build(section, STREAMS, key) for key, section in sections.items()}
     section = {
         "name": name,
         "towers": {"image": {"name": "vit", "patch": 8, **TOWER}, "text": {"name": "decoder", "mlp_dim": 32, **TOWER}},
-        "streams": {key: "image" if key == "image" else "text" for key in sections},
+        "streams": {
+            key: "image" if key == "image" else "text" for key in sections if sections[key]["name"] != "answers"
+        },
         **options,
     }
     section = complete(section, streams)

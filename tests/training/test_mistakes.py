@@ -1,10 +1,13 @@
 """Config mistakes are refused in one line that names the key, before anything compiles."""
 
+import re
+
 import pytest
 
-from mmjax.config import set_key
+from mmjax.config import build, set_key
+from mmjax.data.streams import STREAMS
 from mmjax.errors import UserError
-from mmjax.training.assemble import assemble
+from mmjax.training.assemble import assemble, check_writing, complete
 from mmjax.training.loop import Trainer
 from tests.training import toy
 
@@ -57,3 +60,38 @@ def test_a_refused_rule_leaves_no_trace(tmp_path, key):
 
 def test_the_config_itself_is_fine(tmp_path):
     assemble(toy.get_config(), tmp_path)
+
+
+TEXT = {"name": "text", "tokenizer": "bytes"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "text", "says"),
+    [
+        ({"answer": {"lowercase": True}}, {}, "its tokenizer is another than that of 'question'"),
+        (
+            {},
+            {"begin": 7},
+            "towers.text.begin is 7, but the tokenizer of config.data.streams.question has 1",
+        ),
+        ({}, {"eos": None}, "config.task.towers.text.eos is None, but"),
+        ({}, {}, None),
+    ],
+)
+def test_a_decoder_that_writes_other_ids_than_its_tokenizer_is_refused(streams, text, says):
+    sections = {
+        "image": {"name": "image", "size": 16},
+        **{name: {**TEXT, "field": name, "length": 16, **streams.get(name, {})} for name in ("question", "answer")},
+    }
+    made = {name: build(section, STREAMS, name) for name, section in sections.items()}
+    size = {"width": 16, "depth": 1, "heads": 2}
+    towers = {"image": {"name": "vit", "patch": 8, **size}, "text": {"name": "decoder", "mlp_dim": 16, **size, **text}}
+    task = complete(
+        {"name": "answer", "towers": towers, "streams": dict(zip(made, ("image", "text", "text"), strict=True))}, made
+    )
+    if says is None:
+        check_writing(task, made)
+        assert task["towers"]["text"]["length"] == 32, "question and answer stand in one row"
+    else:
+        with pytest.raises(UserError, match=re.escape(says)):
+            check_writing(task, made)

@@ -98,8 +98,7 @@ def answers(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     values = [str(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v for v in captions.as_list(value)]
-    captions.good(values, "answer")
-    return tuple(v.strip() for v in values if isinstance(v, str))
+    return captions.good(values, "answer")
 
 
 def question_type(question: Any) -> str:

@@ -34,7 +34,7 @@ class Bpe:
     Args:
       path: the folder that holds tokenizer.json, or the file. Without one, `fit_tokenizers` trains it.
       size: entries wanted when it is trained; `size` of the object is how many it has.
-      captions: how many captions of the training data it is trained on.
+      captions: how many texts of the training data it is trained on; a question and its answer are two.
     """
 
     def __init__(self, path: str = "", size: int = 8000, captions: int = 20_000):

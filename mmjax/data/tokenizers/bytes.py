@@ -25,7 +25,7 @@ class Bytes:
         return framed([byte + OFFSET for byte in text[:length].encode()], length)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return bytes(i - OFFSET for i in ids if i >= OFFSET).decode(errors="replace")
+        return bytes(i - OFFSET for i in ids if OFFSET <= i < self.size).decode(errors="replace")
 
     def save(self, folder: pathlib.Path) -> dict[str, Any]:
         return {"name": "bytes"}

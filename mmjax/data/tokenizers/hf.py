@@ -63,10 +63,11 @@ class HuggingFace:
         ids = (self._backend.eos_token_id, self._backend.sep_token_id, -1)
         return next(i for i in ids if i is not None)
 
-    @property
+    @functools.cached_property
     def begin(self) -> int | None:
-        ids = self._ids("a", 8)
-        return ids[0] if ids[0] in self.special else None
+        first = self._ids("a", 8)[:1]
+        known = (self._backend.bos_token_id, self._backend.cls_token_id)
+        return first[0] if first and first[0] in known else None
 
     @property
     def named_ids(self) -> dict[str, int]:
@@ -97,7 +98,8 @@ class HuggingFace:
         return [begin] * before, [end] * after
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self._backend.decode(list(ids), skip_special_tokens=True))
+        # Cleaning up would change what stands there already as more comes, and texts are read token by token.
+        return str(self._backend.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def save(self, folder: pathlib.Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
