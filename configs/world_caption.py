@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.steps = 2000
+    config.steps = 2400
     config.batch_size = 128
 
     world = {"path": "world:scenes/train", "max_objects": 3}

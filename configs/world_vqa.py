@@ -1,19 +1,20 @@
-"""Questions about the embedded world, answered in words.
+"""Questions about the embedded world, answered in words, by an image tower that has learnt to write captions.
 
-mmjax train --config configs/world_vqa.py --workdir runs/world_vqa
-mmjax train --config configs/world_vqa.py:blind --workdir runs/world_vqa_blind
+mmjax train --config configs/world_vqa.py:runs/world_caption --workdir runs/world_vqa
+
+`world_vqa.py:blind` shows no pictures: what the questions alone give away.
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config(arg: str = "") -> ConfigDict:
-    """`blind` shows no pictures: what questions alone give away."""
-    if arg not in ("", "blind"):
-        raise ValueError(f"world_vqa.py takes no argument or blind, got {arg!r}")
+def get_config(start: str) -> ConfigDict:
+    """start: the model whose image tower is taken, a run of world_caption.py; or "blind" for none and no pictures."""
     config = ConfigDict()
+    if start != "blind":
+        config.init_from = ConfigDict({"source": start, "take": "towers_image", "new": ("^towers_text/", "^connect/")})
     config.seed = 0
-    config.steps = 3000
+    config.steps = 2000
     config.batch_size = 128
 
     world = {"path": "world:questions/train", "max_objects": 3}
@@ -29,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
             },
         }
     )
-    config.task = ConfigDict({"name": "answer", "blind": arg == "blind"})
+    config.task = ConfigDict({"name": "answer", "blind": start == "blind"})
     size = {"width": 128, "depth": 2, "heads": 4}
     config.task.towers = ConfigDict(
         {

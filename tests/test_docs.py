@@ -33,7 +33,7 @@ QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quicksta
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
-    r"mmjax train .*(fashion_mnist|world_relations|world_caption|world_vqa|finetune).py.*": [*TINY, *UNSCORED],
+    r"mmjax train .*(fashion_mnist|world_[a-z]+|easy_vqa|daquar|finetune).py.*": [*TINY, *UNSCORED],
     r"mmjax train (?!.*_vit_).*": TINY,
     r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],

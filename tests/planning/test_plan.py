@@ -150,6 +150,7 @@ def test_meshes_follow_the_topology():
     assert meshes(parse_topology("h100:8x4")) == [1, 8, 32]
 
 
+@pytest.mark.slow  # test_docs.py runs a search each time
 def test_a_search_ranks_what_fits():
     found = search(config(), parse_topology("h100:8"))
     assert len(found) == 6  # two meshes, three ways of recomputing, one batch each

@@ -86,7 +86,7 @@ def assert_same(actual, wanted, tolerance=1e-5):
         assert float(jnp.abs(x - y).max()) <= tolerance * scale, path
 
 
-@pytest.mark.parametrize("loss", ["info_nce", "sigmoid", "triplet"])
+@pytest.mark.parametrize("loss", ["info_nce", "sigmoid", pytest.param("triplet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_equals_one_batch(loss, count):
     value, metrics, grads = run(count, loss=loss)

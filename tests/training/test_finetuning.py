@@ -147,6 +147,7 @@ def test_lora_starts_from_a_model(tmp_path, lora_run, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, trainer.model().params, mmjax.load(lora_run).params)
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_as_one_does(tmp_path, lora_run):
     """Each host puts its own devices' shards; the merged model is gathered from both."""
     options = (*LORA, ALSO, f"--config.init_from={lora_run}")

@@ -92,10 +92,8 @@ def test_equal_to_one_device(run, batches, single, name):
     assert_close(params, single[2])
 
 
-SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("triplet", "margin_contrastive")]
-
-
-@pytest.mark.parametrize("loss", ["sigmoid", *SLOWER])
+@pytest.mark.slow  # the losses themselves are compared on one and eight devices in tests/losses
+@pytest.mark.parametrize("loss", ["sigmoid", "triplet", "margin_contrastive"])
 def test_every_loss_is_equal_to_one_device(run, batches, loss):
     task = Align(run.task.model, build(loss, LOSSES, "loss"), run.task.pairs)
     expected = train(run, batches[:1], MESHES["one"], task)

@@ -32,9 +32,10 @@ def single(tmp_path_factory):
 RING = ("--config.task.loss={'name': 'info_nce', 'impl': 'ring', 'tile': 3}", "--config.optimizer.accumulate=2")
 
 
-@pytest.mark.parametrize(
-    "mesh", [pytest.param((), marks=pytest.mark.slow), ACROSS, RING], ids=["data", "across", "ring"]
-)
+SLOW = [pytest.param(mesh, marks=pytest.mark.slow) for mesh in ((), ACROSS)]
+
+
+@pytest.mark.parametrize("mesh", [*SLOW, RING], ids=["data", "across", "ring"])
 def test_equal_to_one_device(tmp_path, single, mesh):
     for process in start_pair(tmp_path, *mesh):
         runs.finish(process)
