@@ -23,7 +23,7 @@ from common import RESULTS, write_result
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "weights.md"
-TESTS = ("test_parity.py", "test_full_size.py", "test_open_clip_siglip.py")
+TESTS = ("test_parity.py", "test_full_size.py", "test_open_clip_siglip.py", "test_vision_encoder_decoder.py")
 QUANTITIES = ("blocks", "features", "logits", "gradients")
 MARKERS = ("<!-- errors -->\n", "<!-- /errors -->")
 LIBRARIES = {"hf": "`transformers`", "open_clip": "`open_clip`"}

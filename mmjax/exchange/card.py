@@ -16,6 +16,15 @@ from transformers import AutoModel, AutoProcessor
 model = AutoModel.from_pretrained("DIR")
 processor = AutoProcessor.from_pretrained("DIR")
 ```""",
+    "writer": """```python
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+model = AutoModelForImageTextToText.from_pretrained("DIR")
+processor = AutoImageProcessor.from_pretrained("DIR")
+tokenizer = AutoTokenizer.from_pretrained("DIR")
+ids = model.generate(processor(picture, return_tensors="pt").pixel_values)
+texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+```""",
     "open_clip": """```python
 import open_clip
 
@@ -36,9 +45,11 @@ def card(model: Any, source: str, to: str) -> str:
     task = model.config["task"]
     both = {"image", "text"} <= task["towers"].keys()
     kind = "zero-shot-image-classification" if both else "feature-extraction"
+    writes = task["name"] in ("caption", "answer")
+    kind = "image-to-text" if writes else kind
     front = [f"library_name: {LIBRARIES[to]}", f"pipeline_tag: {kind}", "tags:", "- mmjax"]
     parts = ["---", *front, "---", "", "# Model", "", f"Exported by mmjax {mmjax.__version__}. {_towers(task)}", ""]
-    parts += ["## Use", "", USE[to], ""]
+    parts += ["## Use", "", USE["writer" if writes and to == "hf" else to], ""]
     if scores := _scores(model, source):
         parts += ["## Evaluation", "", "| metric | value |", "|---|---|", *_rows(scores), ""]
     if config := model.config.get("config"):

@@ -30,7 +30,7 @@ def save_tokenizer(model: Any, export: Export, folder: pathlib.Path) -> None:
             )
         tower = export.task["towers"]["text"]
         model.streams[name].save_tokenizer(folder, root=folder)
-        _configure(folder, section["length"], tower["attend_padding"])
+        _configure(folder, section["length"], tower.get("attend_padding", False))
         told += text_differences(library, section, tower["length"])
         if library == "open_clip":
             _name_tokenizer(folder, section)

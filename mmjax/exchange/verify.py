@@ -82,12 +82,16 @@ def fixed_picture(stream: Any) -> np.ndarray:
 
 
 def features(model: Any, inputs: Inputs) -> dict[str, np.ndarray]:
-    """What the model makes of the inputs, by stream; and its "scale" and "bias", where it has them."""
+    """What the model makes of the inputs, by stream; and its "scale" and "bias", where it has them.
+
+    Of a model that writes, "next": logits `[b, n, v]` of each token that is learnt, zeros where there is none.
+    """
     present, index = np.ones(ROWS, bool), np.arange(ROWS, dtype=np.int32)
     batch = Batch({name: Stream(present=present, **data) for name, data in inputs.items()}, present, index, index)
     with jax.default_matmul_precision("highest"):
         out = jax.jit(lambda params, batch: model.task.encode(params, batch, None))(model.params, batch)
-    return {name: np.asarray(value) for name, value in out.items()}
+    found = {name: np.asarray(value) for name, value in out.items()}
+    return {"next": found["logits"] * found["mask"][..., None]} if "target" in found else found
 
 
 def _difference(mine: np.ndarray, theirs: np.ndarray, scale: float | None = None) -> float:
@@ -114,7 +118,7 @@ def _prepared(model: Any, name: str, theirs: np.ndarray) -> float:
 
 
 def _reads_padding(model: Any) -> bool:
-    return model.config["task"]["towers"]["text"]["attend_padding"]
+    return model.config["task"]["towers"]["text"].get("attend_padding", False)
 
 
 def _pixels(model: Any, data: Mapping[str, np.ndarray]) -> Any:
@@ -135,6 +139,8 @@ def _split(model: Any, inputs: Inputs) -> tuple[str | None, str | None]:
 
 
 def _transformers(folder: pathlib.Path, model: Any, inputs: Inputs) -> Other:
+    if hasattr(model.task, "generate"):
+        return _writer(folder, model, inputs)
     import torch
     from transformers import AutoModel
 
@@ -163,6 +169,29 @@ def _transformers(folder: pathlib.Path, model: Any, inputs: Inputs) -> Other:
     name = image or text
     assert name
     return Other({name: _pooled(out, model, inputs[name]).numpy()}, None, prepared)
+
+
+def _writer(folder: pathlib.Path, model: Any, inputs: Inputs) -> Other:
+    """An encoder and a decoder, by teacher forcing."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    other = AutoModelForImageTextToText.from_pretrained(str(folder)).eval()
+    image, text = _split(model, inputs)
+    assert image and text
+    ids, mask = (torch.from_numpy(inputs[text][key].astype(np.int64)) for key in ("data", "mask"))
+    with torch.inference_mode():
+        out = other(_pixels(model, inputs[image]), decoder_input_ids=ids, decoder_attention_mask=mask)
+    after = out.logits[:, :-1] * mask[:, 1:, None]
+    own = _framed(_tokenized(folder, model.streams[text], False), model.streams[text].tokenizer, model.task)
+    return Other({"next": after.numpy()}, None, {image: _processed(folder, model.streams[image]), text: own})
+
+
+def _framed(ids: np.ndarray, tokenizer: Any, task: Any) -> np.ndarray:
+    """Ids between those of begin and end, where our stream puts them: there whoever trains or generates does."""
+    frame = tokenizer.get("frame") if isinstance(tokenizer, Mapping) else None
+    before = [task.begin] if frame in ("begin", "both") else []
+    return np.asarray([*before, *ids, *(task.ends if frame in ("end", "both") else ())])
 
 
 def _processed(folder: pathlib.Path, stream: Any) -> np.ndarray:

@@ -17,6 +17,7 @@ from mmjax.interop.families.naflex import NAFLEX
 from mmjax.interop.families.open_clip import OPEN_CLIP
 from mmjax.interop.families.open_clip_siglip import OPEN_CLIP_SIGLIP
 from mmjax.interop.families.siglip import SIGLIP
+from mmjax.interop.families.vision_encoder_decoder import VISION_ENCODER_DECODER
 from mmjax.interop.families.vit import VIT
 from mmjax.interop.family import Family
 
@@ -31,6 +32,7 @@ FAMILIES: dict[str, Family] = {
     "bert": BERT,
     "roberta": ROBERTA,
     "gpt2": GPT2,
+    "vision_encoder_decoder": VISION_ENCODER_DECODER,
     "open_clip": OPEN_CLIP,
     "open_clip_siglip": OPEN_CLIP_SIGLIP,
     "coca": COCA,

@@ -7,7 +7,8 @@ from typing import Any
 from mmjax.config import check, choose, flatten, with_defaults
 from mmjax.errors import UserError
 from mmjax.interop.family import Family, Flat, Key
-from mmjax.models import ENCODERS
+from mmjax.models import DECODERS, ENCODERS
+from mmjax.models.connector import Connection
 from mmjax.models.encoders.sizes import resolve_size
 from mmjax.models.multimodal_decoder import MultimodalDecoder
 from mmjax.tasks import TASKS
@@ -15,12 +16,16 @@ from mmjax.tasks import TASKS
 # What a model computes does not depend on these: how it is trained, how it is compiled, what it was initialised with.
 TRAINING = (
     *("streams", "pairs", "positives", "foils", "loss", "soft", "scale_init", "bias_init"),
-    *("contrastive_weight", "caption_weight"),
+    *("contrastive_weight", "caption_weight", "smoothing", "parallel"),
+    *("image", "text"),  # names of streams
 )
 TOWER_FREE = (
     *("dropout", "drop_path", "patch_dropout", "scan", "remat", "attention", "dtype", "size", "mean", "std"),
     "begin",  # whoever writes by it
 )
+DECODER_FREE = ("dropout", "scan", "remat", "dtype", "cross")  # the last follows from the connection
+TOWERS = {**ENCODERS, **DECODERS}
+WRITING = ("caption", "answer")  # one model
 BIAS_INIT = -10.0  # SigLIP's; a placeholder that the loaded value replaces
 BROKEN = (TypeError, ValueError, AttributeError, KeyError, ArithmeticError)  # what arithmetic on such a config raises
 
@@ -63,7 +68,7 @@ def to_sections(family: Family, config: Mapping[str, Any], names: Collection[str
     size = flat.pop("image_size", None)
     task = _task(flat)
     for name, tower in task["towers"].items():
-        check(*choose(tower, ENCODERS, f"task.towers.{name}"), f"task.towers.{name}")
+        check(*choose(tower, TOWERS, f"task.towers.{name}"), f"task.towers.{name}")
     return Sections(task, size)
 
 
@@ -169,9 +174,11 @@ def _task(flat: Flat) -> dict[str, Any]:
     if flat.get("bias"):
         nested["bias_init"] = BIAS_INIT
     for name, tower in nested["towers"].items():
-        nested["towers"][name] = with_defaults(tower, ENCODERS, f"task.towers.{name}")
+        nested["towers"][name] = with_defaults(tower, TOWERS, f"task.towers.{name}")
     if "decoder" in nested:
         nested["decoder"] = with_defaults(nested["decoder"], MultimodalDecoder, "task.decoder")
+    if "connection" in nested:
+        nested["connection"] = with_defaults(nested["connection"], Connection, "task.connection")
     return with_defaults(nested, TASKS, "task")
 
 
@@ -185,7 +192,19 @@ def essentials(task: Mapping[str, Any]) -> Flat:
     if task["name"] == "coca":
         decoder = with_defaults(task["decoder"], MultimodalDecoder, "task.decoder")
         rest["decoder"] = {key: value for key, value in decoder.items() if key not in TOWER_FREE}
+    if task["name"] in WRITING:
+        towers["image"].pop("head", None)  # the decoder reads tokens
+        rest |= {"name": "caption", **_reading(task)}
     return flatten({**rest, "towers": towers})
+
+
+def _reading(task: Mapping[str, Any]) -> dict[str, Any]:
+    """How a captioner comes to read pictures and prompts."""
+    connection = with_defaults(task.get("connection") or {}, Connection, "task.connection")
+    if connection["connector"] != "resampler":
+        connection = {key: value for key, value in connection.items() if key not in ("queries", "depth")}
+    prompt = task.get("prompt") is not None
+    return {"connection": connection, "prompt": prompt, "free_prompt": prompt and task.get("free_prompt", False)}
 
 
 def sized(section: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -194,7 +213,9 @@ def sized(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
       UserError: an encoder that is not ours.
     """
-    full = with_defaults(section, ENCODERS, where)
+    full = with_defaults(section, TOWERS, where)
+    if full["name"] in DECODERS:
+        return full
     if full["name"] not in ENCODERS:
         raise UserError(f"{where}.name = {full['name']!r}: an encoder from outside mmjax has no counterpart there")
     size = resolve_size(*(full[key] for key in ("size", "width", "depth", "heads", "mlp_dim")))
@@ -203,6 +224,8 @@ def sized(section: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _tower(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     full = sized(section, where)
+    if full["name"] in DECODERS:
+        return _decoder(full)
     if full.get("pooling") != "eos":
         full.pop("eos", None)
     if full.get("stem") == "patch":
@@ -210,6 +233,16 @@ def _tower(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     if full.get("stem") != "naflex":
         full.pop("grid", None)
     return {key: value for key, value in full.items() if key not in TOWER_FREE}
+
+
+def _decoder(full: dict[str, Any]) -> dict[str, Any]:
+    full |= {
+        "kv_heads": full["kv_heads"] or full["heads"],
+        "head_dim": full["head_dim"] or full["width"] // full["heads"],
+    }
+    if full["positions"] != "rotary":
+        full.pop("rotary_base")
+    return {key: value for key, value in full.items() if key not in DECODER_FREE}
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:

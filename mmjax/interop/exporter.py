@@ -51,7 +51,8 @@ def begin(library: Library, task: Mapping[str, Any], streams: Mapping[str, Any])
       UserError: none does; it names the keys that stand in the way of the nearest.
     """
     if not isinstance(task.get("towers"), Mapping):
-        raise UserError(f"task {task.get('name')!r} has no towers; what {library} takes is align, coca or encode")
+        known = "align, caption, coca or encode"
+        raise UserError(f"task {task.get('name')!r} has no towers; what {library} takes is {known}")
     task = {**task, "towers": {name: sized(tower, f"task.towers.{name}") for name, tower in task["towers"].items()}}
     pictures = stream_of(task, "image")
     size = streams[pictures].get("size") if pictures else None
@@ -75,7 +76,7 @@ def _check_padding(export: Export) -> None:
     if name is None:
         return
     tower = export.task["towers"]["text"]
-    if not tower["attend_padding"] and tower["pooling"] != "class":  # a class token stands behind the padding
+    if not tower.get("attend_padding") and tower.get("pooling") != "class":  # a class token stands behind the padding
         return
     length, positions = export.streams[name]["length"], export.task["towers"]["text"]["length"]
     if length != positions:
@@ -90,7 +91,7 @@ def notes(export: Export) -> list[str]:
     """What the exported model does otherwise than ours, beside its tokenizer; one line each, to be told to the user."""
     told = differences(export.family.library, export.pictures) if export.stream("image") else []
     for name, tower in export.task["towers"].items():
-        if tower["head"] == "none" and export.family.optional({f"towers.{name}.head": "tanh"}):
+        if tower.get("head") == "none" and export.family.optional({f"towers.{name}.head": "tanh"}):
             told.append(
                 f"this model has no pooler, so AutoModel draws a random one: read last_hidden_state, or load it by "
                 f"{export.family.architecture}.from_pretrained(DIR, add_pooling_layer=False)"

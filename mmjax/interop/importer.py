@@ -20,10 +20,13 @@ from mmjax.interop.tokenizers import (
     open_clip_text_section,
     text_section,
     write_clip_tokenizer,
+    written_section,
 )
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "merges.txt")
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
+GENERATION = "generation_config.json"
+IDS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 LONGEST = 512  # ids a row, where neither tokenizer nor user says less: nobody means to pad captions to thousands
 
 
@@ -90,7 +93,7 @@ def begin(source: str, options: Options = Options()) -> Import:  # frozen
     origin = sources.find(source)
     family = family_of(origin.library, origin.config, source)
     stored = tensors.open_files(origin.files)
-    sections = to_sections(family, origin.config, stored)
+    sections = to_sections(family, {**origin.config, **_generation(origin)}, stored)
     rows = _rows(family, sections)
     task, streams = dict(sections.task), {}
     towers = {name: dict(tower) for name, tower in task["towers"].items()}
@@ -109,6 +112,13 @@ def begin(source: str, options: Options = Options()) -> Import:  # frozen
     stored = load.strip_prefix(family, stored, table)
     load.check_drop(stored, table, options.drop)
     return Import(origin, family, task, streams, stored, table, rows, options)
+
+
+def _generation(origin: Origin) -> dict[str, Any]:
+    """The ids by which transformers' `generate` begins and ends a text, where a file of their own says them."""
+    file = origin.folder / GENERATION
+    config = read_json(file) if origin.library == "hf" and file.is_file() else {}
+    return {key: config[key] for key in IDS if config.get(key) is not None}
 
 
 def _rows(family: Family, sections: Sections) -> dict[str, int]:
@@ -157,13 +167,13 @@ def _text(origin: Origin, tower: Mapping[str, Any], options: Options) -> dict[st
     path, config = _tokenizer(origin, options)
     length = _length(tower["length"], config, options.text_length)
     unmasked = origin.library == "open_clip"  # its towers are given no mask
-    check_padding(path, config, tower["attend_padding"] or unmasked)
+    check_padding(path, config, tower.get("attend_padding") or unmasked)
     if origin.library == "open_clip":
         text_cfg = {**origin.config["model_cfg"]["text_cfg"], "context_length": length}
         if tower["pooling"] == "class" and text_cfg.get("hf_tokenizer_name"):
             check_pad(path, text_cfg.get("pad_id", 0))
         return open_clip_text_section(text_cfg, path)
-    return text_section(path, length)
+    return written_section(path, length, tower) if tower["name"] == "decoder" else text_section(path, length)
 
 
 def _length(positions: int, tokenizer_config: Mapping[str, Any], wanted: int | None) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mmjax.errors import UserError
 
 Config = Mapping[str, Any]
+Frame = Literal["begin", "end", "both"]  # see `mmjax.data.tokenizers.hf`
 Section = Mapping[str, Any]
 
 # Classes of transformers that pad on the left where their file does not say.
@@ -27,6 +28,44 @@ def text_section(path: str, length: int) -> dict[str, Any]:
       length: ids a row: 77 for CLIP, 64 for SigLIP and SigLIP 2, 52 for Chinese-CLIP, up to 512 for BERT.
     """
     return {"name": "text", "tokenizer": {"name": "hf", "path": path}, "length": length}
+
+
+def written_section(path: str, length: int, tower: Section) -> dict[str, Any]:
+    """The text stream of a decoder, whose rows begin and end with the decoder's own ids; see `frame_of`."""
+    section = text_section(path, length)
+    frame = frame_of(path, tower["begin"], tower["eos"])
+    return section if frame is None else {**section, "tokenizer": {**section["tokenizer"], "frame": frame}}
+
+
+def frame_of(path: str, begin: int | None, end: int | None) -> Frame | None:
+    """What must be put around a tokenizer's texts so that they begin and end with these ids.
+
+    Args:
+      path: folder or name of the tokenizer.
+      begin, end: ids; None for none.
+
+    Raises:
+      UserError: it puts others there, or has these not as its own begin and end.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ids, special = tokenizer("a")["input_ids"], set(tokenizer.all_special_ids)
+    found = {"begin": (ids[0], tokenizer.bos_token_id, begin), "end": (ids[-1], tokenizer.eos_token_id, end)}
+    missing = []
+    for place, (outer, own, wanted) in found.items():
+        there = outer if outer in special else None
+        if there == wanted:
+            continue
+        if there is not None or own != wanted:
+            raise UserError(
+                f"{path}: the tokenizer's {place} is {own if there is None else there}, but the decoder's is {wanted} "
+                f"(task.towers.text.{'begin' if place == 'begin' else 'eos'}); give the tokenizer that it was trained "
+                "with by --tokenizer FOLDER"
+            )
+        missing.append(place)
+    frame: dict[tuple[str, ...], Frame] = {("begin",): "begin", ("end",): "end", ("begin", "end"): "both"}
+    return frame.get(tuple(missing))
 
 
 def check_padding(path: str, tokenizer_config: Config, reads_padding: bool) -> None:
@@ -109,7 +148,7 @@ def text_differences(library: Literal["hf", "open_clip"], section: Section, posi
     Args:
       positions: of the text encoder; open_clip's rows are as long.
     """
-    clean, pad = (section["tokenizer"].get(key) for key in ("clean", "pad"))
+    clean, pad, frame = (section["tokenizer"].get(key) for key in ("clean", "pad", "frame"))
     out = []
     if section.get("lowercase"):
         out.append(f"lowercase is True, but {library} may not lower the case of a text: lower it before the tokenizer")
@@ -117,6 +156,8 @@ def text_differences(library: Literal["hf", "open_clip"], section: Section, posi
         out.append(f"clean is {clean!r}, but transformers takes a text as it is: clean it as open_clip does")
     if library == "hf" and pad is not None:
         out.append(f"pad is {pad}, but transformers pads with the tokenizer's own id, which matters if padding is read")
+    if library == "hf" and frame:
+        out.append(f"frame is {frame!r}, but the tokenizer of transformers puts neither begin nor end where ours does")
     if library == "open_clip" and clean is None:
         out.append("clean is None, but open_clip mends mojibake, HTML entities and blanks before it tokenizes")
     if library == "open_clip" and section["length"] != positions:

@@ -17,6 +17,7 @@ from mmjax.data.streams import STREAMS
 from mmjax.exchange import verify
 from mmjax.interop.tensors import open_files
 from mmjax.tasks import TASKS
+from tests.interop.captioners import PEER as CAPTIONER
 from tests.interop.peers import PEERS, random_model, torch, transformers, write
 from tests.interop.torch_peers import import_open_clip
 
@@ -226,6 +227,24 @@ def test_processor_and_pipeline(name, folders, tmp_path, silent):
     with torch.inference_mode():
         out = transformers.AutoModel.from_pretrained(back)(**batch)
     np.testing.assert_allclose(out.image_embeds.numpy(), mmjax.load(f"hf:{back}").embed(image=[picture]), atol=1e-5)
+
+
+def test_a_captioner_of_transformers(tmp_path, silent):
+    """Out by the command line; the card's lines write what ours writes, and nothing need be said of how to generate."""
+    from PIL import Image
+
+    source, back = write(CAPTIONER, random_model(CAPTIONER, noise=0.2), tmp_path / "in"), tmp_path / "out"
+    assert main(["export", str(back), "--model", source, "--to", "hf", "--verify"]) == 0
+    assert "AutoModelForImageTextToText.from_pretrained" in (back / "README.md").read_text()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
+    with silent():
+        model = transformers.AutoModelForImageTextToText.from_pretrained(back)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(back)
+        processor = transformers.AutoImageProcessor.from_pretrained(back, backend="pil")
+    ids = model.generate(processor(picture, return_tensors="pt").pixel_values, max_length=16)
+    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    assert mmjax.load(f"hf:{back}").caption([picture]) == mmjax.load(source).caption([picture]) == texts != [""]
+    assert main(["export", str(back), "--model", source, "--to", "hf"]) == 0  # in place of the older one
 
 
 @pytest.mark.parametrize("name", ["open_clip", "open_clip quickgelu", "open_clip bias", "coca"])

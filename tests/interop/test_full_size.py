@@ -123,7 +123,8 @@ def _undo_resizing(mine: Seen, rows: int, family: str) -> None:
 
 
 def test_every_family_is_here():
-    assert FULL.keys() == FAMILIES.keys()
+    """But the captioner, whose numbers at full size are in test_vision_encoder_decoder.py."""
+    assert FULL.keys() | {"vision_encoder_decoder"} == FAMILIES.keys()
 
 
 @pytest.mark.slow

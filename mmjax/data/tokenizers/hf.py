@@ -65,7 +65,10 @@ class HuggingFace:
 
     @functools.cached_property
     def begin(self) -> int | None:
-        first = self._ids("a", 8)[:1]
+        before, _ = self._around
+        # A call would leave its truncation behind in a tokenizer that may yet be saved.
+        fast = getattr(self._backend, "backend_tokenizer", None)
+        first = [*before, *(fast.encode("a").ids if fast else self._backend("a")["input_ids"])][:1]
         known = (self._backend.bos_token_id, self._backend.cls_token_id)
         return first[0] if first and first[0] in known else None
 
