@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,7 @@ from mmjax.models.attention import Attention, Implementation
 from mmjax.models.layers import drop_path, pin
 from mmjax.models.mlp import Mlp
 from mmjax.models.norms import Norm, NormKind
-
-Remat = Literal["none", "full", "dots"]
+from mmjax.models.remat import Remat, recomputed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +142,10 @@ class Transformer(nn.Module):
 
         x = pin(x)
         if self.scan:
-            return self._scan(_remat(step, self.remat, self.scan), x, rates, first, last)[:, :read]
+            return self._scan(recomputed(step, self.remat, self.scan), x, rates, first, last)[:, :read]
         for index in range(first, last):
             run = partial(step, read=read if index == last - 1 else None)
-            x, _ = _remat(run, self.remat, self.scan)(self.blocks[index], x, rates[index])
+            x, _ = recomputed(run, self.remat, self.scan)(self.blocks[index], x, rates[index])
         return x
 
     def _scan(self, step: Callable, x: jax.Array, rates: jax.Array, first: int, last: int) -> jax.Array:
@@ -164,11 +163,3 @@ class Transformer(nn.Module):
         if last - first < self.depth:
             run = nn.map_variables(run, "params", lambda tree: jax.tree.map(lambda p: p[first:last], tree))
         return run(self.blocks, x, rates[first:last])
-
-
-def _remat(step: Callable, remat: Remat, scan: bool) -> Callable:
-    if remat == "none":
-        return step
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    # A loop's body is compiled by itself, so nothing outside could be merged with its recomputation.
-    return nn.remat(step, policy=policy, prevent_cse=not scan)

@@ -35,7 +35,7 @@ def streamed(given, options, answers=None):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "answers"), [({}, None), ({"temperature": 1.5, "top_k": 20}, None), ({}, ANSWERS)], ids=str
+    ("chosen", "answers"), [({}, None), ({"temperature": 1.5, "top_k": 20}, ANSWERS)], ids=["greedy", "drawn answers"]
 )
 def test_the_tokens_are_those_of_decode(chosen, answers):
     options, params = Decoding(length=NEW, **chosen), peer("llama")[2]

@@ -32,7 +32,14 @@ def loss_and_gradients(decoder, params):
 
 
 @pytest.mark.parametrize(
-    ("scan", "remat"), [(True, "none"), (True, "dots"), (True, "full"), (False, "dots"), (False, "full")]
+    ("scan", "remat"),
+    [
+        (True, "none"),
+        (True, "full"),
+        (False, "dots"),
+        pytest.param(True, "dots", marks=pytest.mark.slow),
+        pytest.param(False, "full", marks=pytest.mark.slow),
+    ],
 )
 def test_loops_and_recomputation_change_no_number(scan, remat):
     _, decoder, params = peer(NAME)

@@ -16,7 +16,8 @@ from mmjax.models.encoders.sizes import Size, resolve_size
 from mmjax.models.layers import make_dense
 from mmjax.models.norms import Norm, NormKind
 from mmjax.models.positions import Positions, rotary_angles
-from mmjax.models.transformer import BlockOptions, Remat, Transformer
+from mmjax.models.remat import Remat
+from mmjax.models.transformer import BlockOptions, Transformer
 
 
 class Encoder(nn.Module):
