@@ -33,8 +33,8 @@ QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quicksta
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
-    r"mmjax train .*(fashion_mnist|world_[a-z]+|easy_vqa|daquar|finetune).py.*": [*TINY, *UNSCORED],
-    r"mmjax train (?!.*_vit_).*": TINY,
+    r"mmjax train .*(fashion_mnist|world_[a-z]+|finetune).py.*": [*TINY, *UNSCORED],
+    r"mmjax train (?!.*(_vit_|easy_vqa|daquar)).*": TINY,
     r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],
     r"mmjax embed .*": ["--limit", "16"],
@@ -48,8 +48,13 @@ HERE = {
     # For real, CI runs `make test` and with it `make install`, and test_quickstart.py runs `make quickstart`.
     r"make( [a-z-]+)?": ["--dry-run"],
 }
+# Those that `make test-slow` alone runs: others like them run each time, and no other command needs what they leave.
+SLOW = r"mmjax (train .*(world_relations|fashion_mnist).*|plan .*--search.*)"
 # Pattern: the test that runs it.
 ELSEWHERE: dict[str, str] = {
+    r"mmjax train --config configs/(easy_vqa|daquar).py:.*": (
+        "tests/training/test_question_configs.py::test_it_trains_and_is_scored"
+    ),
     r"mmjax caption .*--word .*": "tests/inference/test_writing.py::test_the_attention_of_a_word_is_a_picture",
     r"mmjax train --config configs/(clip_vit_b16|clip_vit_l14|siglip_vit_so400m).py .*": (
         "tests/training/test_pod_configs.py::test_a_pod_config_trains"
@@ -157,7 +162,14 @@ def mended(folder: pathlib.Path) -> pathlib.Path:
     return site
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if matching(HERE, c) is not None])
+def parameters() -> list:
+    """The commands that run here."""
+    found = [command for command in COMMANDS if matching(HERE, command) is not None]
+    slow = pytest.mark.slow
+    return [pytest.param(command, marks=slow) if re.fullmatch(SLOW, command) else command for command in found]
+
+
+@pytest.mark.parametrize("command", parameters())
 def test_command_runs(command, workspace, request):
     if "PATH/" in command:
         command = command.replace("PATH/", f"{request.getfixturevalue('data_root')}/")

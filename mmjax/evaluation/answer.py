@@ -85,7 +85,8 @@ class Answers:
         """What the scores were measured with."""
         written = hasattr(data.streams[self.text], "longest")  # or else chosen from a list
         how = {"answers written with": settings(self.decoding(data))} if written else {}
-        return {**how, "answers compared by": f"{self.rule}, normaliser {NORMALISER}"}
+        by = f"{self.rule}, normaliser {NORMALISER}" if self.rule == "vqa" else self.rule
+        return {**how, "answers compared by": by}
 
 
 def wups_of(texts: Mapping[int, str], known: Mapping[int, Mapping[str, Any]]) -> Metrics:

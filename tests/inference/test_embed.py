@@ -169,6 +169,7 @@ def shards_done(out):
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_killed_at_random_instants_it_ends_bitwise_the_same(clip, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

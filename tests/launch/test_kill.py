@@ -54,6 +54,7 @@ def test_one_killed_at_random(tmp_path, reference):
     runs.assert_same_run(tmp_path, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="finds the processes in /proc")
 def test_a_killed_launcher_leaves_nobody_behind(tmp_path, reference):
     """Its processes save and stop, as when they are asked to, and the same command goes on."""

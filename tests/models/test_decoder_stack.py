@@ -82,7 +82,7 @@ def test_what_is_recomputed_is_not_kept():
     assert kept("full") < kept("dots") < kept("none")
 
 
-@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_cached_steps_of_a_loop(beams):
     _, decoder, params = peer(NAME)
     across = {"context": jnp.asarray(CONTEXT), "context_mask": jnp.asarray(CONTEXT_MASK)}

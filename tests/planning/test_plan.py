@@ -71,6 +71,7 @@ def test_gpus_that_are_not_here_are_counted_from_the_model(topology, nodes, here
     assert transfer.seconds == pytest.approx(links + network, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_fsdp_across_nodes_gathers_over_the_network():
     plan = make_plan(config(mesh__data="1", mesh__fsdp="-1"), parse_topology("h100:4x2"))
     assert {transfer.kind for transfer in plan.estimate.transfers} == {"all-gather", "reduce-scatter"}
@@ -78,6 +79,7 @@ def test_fsdp_across_nodes_gathers_over_the_network():
     assert plan.estimate.network > 2 * within.estimate.network
 
 
+@pytest.mark.slow
 def test_micro_batches_and_recomputation_are_counted():
     plain, accumulated = (
         make_plan(config(**o), parse_topology("h100:2")) for o in ({}, {"optimizer__accumulate": "2"})
@@ -87,6 +89,7 @@ def test_micro_batches_and_recomputation_are_counted():
     assert accumulated.memory.activations < 0.6 * plain.memory.activations
 
 
+@pytest.mark.slow
 def test_each_chip_reads_all_parameters_of_its_products():
     """Twice the chips with twice the batch do not halve what a chip reads of them."""
     one, four = (make_plan(config(batch_size=str(16 * n)), parse_topology(f"h100:{n}")) for n in (1, 4))
@@ -105,6 +108,7 @@ def test_frozen_parameters_cost_no_gradients_and_no_transfer():
     assert frozen.memory.total < whole.memory.total - (large.size - small.size)
 
 
+@pytest.mark.slow
 def test_what_travels_has_the_size_of_the_compute_dtype_and_passes_once_a_micro_batch():
     fsdp = {"mesh__data": "1", "mesh__fsdp": "-1"}
     half = {f"task__towers__{name}__dtype": "bfloat16" for name in ("image", "text")}

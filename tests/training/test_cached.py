@@ -146,6 +146,7 @@ def test_micro_batches_meet_in_a_ring_of_eight_devices(impl):
     assert_same(grads, wanted)
 
 
+@pytest.mark.slow
 def test_micro_batches_take_less_memory():
     def scratch(count):
         task, params, batch = start(depth=4)

@@ -61,7 +61,7 @@ def nbytes(tree):
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_frozen_parameters_cost_no_gradient_no_moments_and_no_average(tmp_path, monkeypatch, accumulate):
     monkeypatch.setattr("mmjax.tasks.align.Align.coupled", False)  # to see the sums of micro-batches, too
     config = wide((), width=256, accumulate=accumulate)
@@ -127,6 +127,7 @@ def leaves(before, after):
     return zip(names(before), jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
 
 
+@pytest.mark.slow
 def test_a_killed_lora_run_resumes_exactly(tmp_path, lora_run):
     process = runs.start(tmp_path, *LORA, ALSO, steps=30)
     runs.wait_for_step(process, tmp_path, 13)
@@ -289,6 +290,7 @@ def with_streams(folder, out, streams, reads):
     return str(mmjax.save(out, mmjax.Model(task, params, built, config)))
 
 
+@pytest.mark.slow
 def test_models_of_other_shapes_are_not_averaged(tmp_path, pair):
     model = mmjax.load(pair[0]).config
     streams = {**model["streams"], "image": {**model["streams"]["image"], "size": 16}}

@@ -178,6 +178,7 @@ def test_chosen_steps_are_traced(tmp_path, traces, steps, touched, expected):
     assert not (tmp_path / "profile").exists(), "the touched file has been served"
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_trace_that_its_config_asks_for(tmp_path):
     config = toy.get_config()
     config.log.profile = (2, 3)

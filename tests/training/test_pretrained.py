@@ -75,6 +75,7 @@ def test_a_whole_model(tmp_path, source, first_state, scan):
         np.testing.assert_array_equal(average[name], value)
 
 
+@pytest.mark.slow
 def test_the_first_losses_go_on_from_the_source_on_any_devices(tmp_path, source):
     def losses(name, mesh):
         config = toy_from(str(source))

@@ -83,7 +83,7 @@ def assert_close(actual, expected, rtol=2e-5):
 # Of three axes at once, the others are parts.
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name == "data 2 fsdp 4" else []) for name in list(MESHES)[1:]],
+    [pytest.param(name, marks=[] if "tensor" in name else [pytest.mark.slow]) for name in list(MESHES)[1:]],
 )
 def test_equal_to_one_device(run, batches, single, name):
     losses, grads, params = train(run, batches, MESHES[name])

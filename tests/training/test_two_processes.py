@@ -63,6 +63,7 @@ def test_a_signal_to_one_stops_both_at_one_step(tmp_path):
     assert max(saved) == read(tmp_path / "metrics.jsonl")[-1]["step"]
 
 
+@pytest.mark.slow
 def test_too_many_bad_items_on_one_stop_both(tmp_path):
     """Alone, the host that meets them would leave the other waiting for its part of the next step."""
     for process in start_pair(tmp_path, "--config.data.train.bad=(3,)", steps=4000):

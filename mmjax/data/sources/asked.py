@@ -98,7 +98,9 @@ def answers(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     values = [str(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v for v in captions.as_list(value)]
-    return captions.good(values, "answer")
+    captions.good(values, "answer")
+    # One that is no good stays as an empty one: official scores count people, also those who said nothing.
+    return tuple("" if captions.fault(v, "answer") else v.strip() for v in values)
 
 
 def question_type(question: Any) -> str:
