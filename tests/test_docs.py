@@ -33,7 +33,7 @@ QUICKSTART = "mmjax train --config configs/quickstart.py --workdir runs/quicksta
 # Pattern of a whole command: arguments that make it cheap. They run after QUICKSTART, in the same folder.
 HERE = {
     r"mmjax (\w+ )?--help": [],
-    r"mmjax train .*(fashion_mnist|world_[a-z]+|finetune).py.*": [*TINY, *UNSCORED],
+    r"mmjax train .*(fashion_mnist|flickr8k|world_[a-z]+|finetune).py.*": [*TINY, *UNSCORED],
     r"mmjax train (?!.*(_vit_|easy_vqa|daquar)).*": TINY,
     r"mmjax plan .*(h100|here).*": ["--config.batch_size=64"],
     r"mmjax evaluate .*": ["--limit", "16"],
