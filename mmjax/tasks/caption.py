@@ -12,24 +12,25 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from mmjax.batch import Batch
 from mmjax.config import build
-from mmjax.decoding import Decoding, Generated, Prompt, Trie, decode
+from mmjax.decoding import Prompt
+from mmjax.errors import UserError
 from mmjax.losses.language import cross_entropy
 from mmjax.models import DECODERS, ENCODERS
-from mmjax.models.cache import Cache
 from mmjax.models.captioner import Captioner
 from mmjax.models.connector import Connection
 from mmjax.tasks.base import Loss, Params
 from mmjax.tasks.sequence import Sequence, sequence, shifted
+from mmjax.tasks.writer import Writer
 
 PARALLEL = 1  # folded into a step's key
 
 
 @dataclasses.dataclass(frozen=True)
-class Caption:
+class Caption(Writer):
     """Teacher forcing: the loss is the mean over all real tokens of the text but one that every row begins with.
 
     Attributes:
@@ -121,41 +122,10 @@ class Caption:
         mask = features["mask"]
         return {"logprob": jnp.where(mask, own, 0.0).sum(axis=1), "tokens": mask.sum(axis=1).astype(jnp.float32)}
 
-    def generate(
-        self,
-        params: Params,
-        batch: Batch,
-        rng: jax.Array | None = None,
-        *,
-        decoding: Decoding,
-        answers: Trie | None = None,
-    ) -> Generated:
-        """Predictor: writes a text for each row, which ends with the token that ends texts.
-
-        Args:
-          rng: of draws; None where the likeliest tokens are taken.
-          decoding: how; static under jit.
-          answers: nothing but one of them is written.
-        """
-        key = jax.random.key(0) if rng is None else rng
-        prompt = self.read(params, batch, decoding.length)
-        return decode(self.step(params), Cache.take, prompt, decoding, self.ends, self.pad, key, answers)
-
     @property
     def reads(self) -> tuple[str, ...]:
         """The streams that a text is written from."""
         return (self.image,) if self.prompt is None else (self.image, self.prompt)
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """Ids that end a text."""
-        eos = self.model.decoder.eos
-        return () if eos is None else (eos,)
-
-    @property
-    def begin(self) -> int | None:
-        """The id that begins a text."""
-        return self.model.decoder.begin
 
     @property
     def pad(self) -> int:
@@ -166,24 +136,18 @@ class Caption:
         """Pictures and prompts, as far as `length` new tokens are written from.
 
         Raises:
-          ValueError: nothing to begin with: neither a prompt nor a token that begins a text.
+          UserError: nothing to begin with: neither a prompt nor a token that begins a text.
         """
         row = self.row(batch, begin_only=True)
         if not row.ids.shape[1]:
-            raise ValueError("a text begins with a token of its own or after a prompt: set towers.text.begin")
+            raise UserError(
+                "config.task.towers.text.begin: a text begins with a token of its own or after a prompt; give its id"
+            )
         slots = row.ids.shape[1] + length
         logits, cache = self.model.apply(
             {"params": params}, self.seen(batch), row.ids, row.mask, row.free, slots, method="prefill"
         )
         return Prompt(logits, cache, row.ids, row.mask)
-
-    def step(self, params: Params) -> jax.tree_util.Partial:
-        """f(ids [b], cache) -> logits [b, v], cache: one more token of each row."""
-        return jax.tree_util.Partial(self._step, params)
-
-    def _step(self, params: Params, ids: Int[Array, " b"], cache: Cache) -> tuple[Float[Array, "b v"], Cache]:
-        out: Any = self.model.apply({"params": params}, ids, cache, method="step")
-        return out
 
     def seen(self, batch: Batch) -> Any:
         """The pictures that may be read."""

@@ -7,28 +7,28 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from mmjax.batch import Batch
 from mmjax.config import build
-from mmjax.decoding import Decoding, Generated, Prompt, Trie, decode
+from mmjax.decoding import Prompt
 from mmjax.errors import UserError
 from mmjax.losses import LOSSES
 from mmjax.losses.language import cross_entropy
 from mmjax.models import ENCODERS
 from mmjax.models.attentional_pooler import AttentionalPooler
-from mmjax.models.cache import Cache
 from mmjax.models.coca import CoCa as Model
 from mmjax.models.multimodal_decoder import MultimodalDecoder
 from mmjax.tasks.base import Loss, Params
 from mmjax.tasks.sequence import sequence
+from mmjax.tasks.writer import Writer
 
 Features = Mapping[str, Array]
 POOLS = ("norm", "epsilon", "dtype")  # what a pooler has of the tower whose tokens it reads
 
 
 @dataclasses.dataclass(frozen=True)
-class CoCa:
+class CoCa(Writer):
     """Pictures and texts pulled together, and every next token of a text learnt from its picture.
 
     The loss is contrastive_weight * (mean over rows) + caption_weight * (mean over real tokens). The two means have
@@ -138,41 +138,10 @@ class CoCa:
         features = self.encode(params, batch, rng)
         return {"logprob": -features["surprise"], "tokens": features["tokens"]}
 
-    def generate(
-        self,
-        params: Params,
-        batch: Batch,
-        rng: jax.Array | None = None,
-        *,
-        decoding: Decoding,
-        answers: Trie | None = None,
-    ) -> Generated:
-        """Predictor: writes a text for each picture.
-
-        Args:
-          rng: of draws; None where the likeliest tokens are taken.
-          decoding: how; static under jit.
-          answers: nothing but one of them is written.
-        """
-        key = jax.random.key(0) if rng is None else rng
-        prompt = self.read(params, batch, decoding.length)
-        return decode(self.step(params), Cache.take, prompt, decoding, self.ends, self.pad, key, answers)
-
     @property
     def reads(self) -> tuple[str, ...]:
         """The streams that a text is written from."""
         return (self.image,)
-
-    @property
-    def begin(self) -> int | None:
-        """The id that begins a text."""
-        return self.model.towers["text"].begin
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """Ids that end a text."""
-        eos = self.model.towers["text"].eos
-        return () if eos is None else (eos,)
 
     @property
     def pad(self) -> int:
@@ -193,14 +162,6 @@ class CoCa:
         slots = row.ids.shape[1] + length
         logits, cache = self.model.apply({"params": params}, image, row.ids, row.mask, slots, method="prefill")
         return Prompt(logits, cache, row.ids, row.mask)
-
-    def step(self, params: Params) -> jax.tree_util.Partial:
-        """f(ids [b], cache) -> logits [b, v], cache: one more token of each row."""
-        return jax.tree_util.Partial(self._step, params)
-
-    def _step(self, params: Params, ids: Int[Array, " b"], cache: Cache) -> tuple[Float[Array, "b v"], Cache]:
-        out: Any = self.model.apply({"params": params}, ids, cache, method="step")
-        return out
 
     def _by_row(self, logits: Float[Array, "b m v"], batch: Batch) -> dict[str, Float[Array, " b"]]:
         """What a row's text costs; a text without its picture is not learnt."""

@@ -163,3 +163,10 @@ def test_towers_are_named_and_streams_read_them():
     assert make_task().model.decoder.vocabulary == TEXT["vocabulary"]
     with pytest.raises(UserError, match="streams.caption must name the tower 'text', got 'image'"):
         make_task(streams={"image": "image", "caption": "image"})
+
+
+def test_a_text_that_nothing_begins_is_refused():
+    task, batch = make_task(text={"begin": None}), make_batch()
+    params = jax.eval_shape(task.init, jax.random.key(0), batch)
+    with pytest.raises(UserError, match="towers.text.begin: a text begins with a token of its own"):
+        jax.eval_shape(functools.partial(task.generate, decoding=Decoding(3)), params, batch)
